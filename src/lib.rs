@@ -1,0 +1,6 @@
+//! millrace: MongoDB ↔ Kafka change data capture.
+
+pub mod config;
+pub mod namespace;
+pub mod raw;
+pub mod retry;
