@@ -1,0 +1,160 @@
+//! Stores positions beside the source's loop: not more often than the interval, and always the last one.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{Checkpoint, Store};
+use crate::{
+    position::Position,
+    retry::{Backoff, Failure, Verdict},
+    source::{Metrics, publish::Publisher},
+};
+
+/// An idle stream's position moves with every reply of the server. It is stored this many intervals apart: losing it
+/// costs nothing but a longer look at the oplog.
+const IDLE_INTERVALS: u32 = 10;
+
+/// Stores the positions of one source.
+pub struct Keeper {
+    offered: watch::Sender<Option<Offer>>,
+    task: JoinHandle<Result<(), Failure>>,
+}
+
+#[derive(Clone)]
+struct Offer {
+    position: Position,
+    /// Records before it since the start.
+    records: u64,
+}
+
+/// What is the same in all checkpoints that this process stores for the source.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The deployment's id, where it could be read.
+    pub deployment: Option<String>,
+    /// This process.
+    pub owner: String,
+}
+
+impl Identity {
+    /// The checkpoint of `position`.
+    pub fn checkpoint(&self, position: Position) -> Checkpoint {
+        Checkpoint { position, deployment: self.deployment.clone(), owner: self.owner.clone() }
+    }
+}
+
+impl Keeper {
+    /// Starts with a store that has been loaded and claimed.
+    pub fn start(
+        store: Store,
+        publisher: Arc<Publisher>,
+        identity: Identity,
+        interval: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (offered, receiver) = watch::channel(None);
+        let task = tokio::spawn(keep(store, publisher, identity, interval, metrics, receiver));
+        Self { offered, task }
+    }
+
+    /// Everything before `position` is acknowledged: `records` records since the start.
+    pub fn offer(&self, position: Position, records: u64) {
+        self.offered.send_replace(Some(Offer { position, records }));
+    }
+
+    /// Returns only when positions can be stored no longer.
+    pub async fn failed(&mut self) -> Failure {
+        match (&mut self.task).await {
+            Ok(Ok(())) => Failure::retry("storing checkpoints ended early"),
+            Ok(Err(failure)) => failure,
+            Err(error) => Failure::retry(format!("storing checkpoints: {error}")),
+        }
+    }
+
+    /// Stores the last position that was offered, and ends.
+    ///
+    /// # Errors
+    /// When that could not be stored.
+    pub async fn finish(self) -> Result<(), Failure> {
+        drop(self.offered);
+        self.task.await.unwrap_or_else(|error| Err(Failure::retry(format!("storing checkpoints: {error}"))))
+    }
+}
+
+async fn keep(
+    mut store: Store,
+    publisher: Arc<Publisher>,
+    identity: Identity,
+    interval: Duration,
+    metrics: Arc<Metrics>,
+    mut offered: watch::Receiver<Option<Offer>>,
+) -> Result<(), Failure> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let mut last: Option<Position> = None;
+    let mut records_stored = 0;
+    let mut pause = Duration::ZERO;
+    loop {
+        let closed = wait(&mut offered, records_stored, pause, interval).await;
+        let Some(offer) = offered.borrow_and_update().clone() else {
+            if closed {
+                return Ok(());
+            }
+            continue;
+        };
+        // What was stored is never stored again, and never anything below it.
+        if last.as_ref().is_none_or(|last| *last < offer.position) {
+            match store.store(&publisher, &identity.checkpoint(offer.position.clone())).await {
+                Ok(()) => {
+                    metrics.stored(&offer.position);
+                    last = Some(offer.position);
+                    records_stored = offer.records;
+                    backoff.reset();
+                    pause = interval;
+                }
+                Err(failure) if failure.verdict == Verdict::Retry && !closed => {
+                    tracing::warn!(error = %failure, "the checkpoint was not stored; trying again");
+                    pause = backoff.next_pause();
+                    offered.mark_changed();
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if closed {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits `pause`, then for an offer that is due; `true` when no more offers will come.
+async fn wait(
+    offered: &mut watch::Receiver<Option<Offer>>,
+    records_stored: u64,
+    pause: Duration,
+    interval: Duration,
+) -> bool {
+    let paused = tokio::select! {
+        () = closed(offered) => false,
+        () = tokio::time::sleep(pause) => true,
+    };
+    if !paused || offered.changed().await.is_err() {
+        return true;
+    }
+    let has_records =
+        |offered: &watch::Receiver<Option<Offer>>| offered.borrow().as_ref().is_some_and(|o| o.records > records_stored);
+    let due = tokio::time::sleep(interval * (IDLE_INTERVALS - 1));
+    tokio::pin!(due);
+    while !has_records(offered) {
+        tokio::select! {
+            () = &mut due => return false,
+            changed = offered.changed() => if changed.is_err() { return true },
+        }
+    }
+    false
+}
+
+/// Returns when the sender is gone, without taking note of values.
+async fn closed(offered: &watch::Receiver<Option<Offer>>) {
+    let mut probe = offered.clone();
+    while probe.changed().await.is_ok() {}
+}

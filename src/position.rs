@@ -1,0 +1,157 @@
+//! Where a source stands in the stream of changes, as a value.
+
+use std::{cmp::Ordering, fmt};
+
+use crate::{
+    config::ClusterTime,
+    raw::{self, Document},
+};
+
+/// A change stream's resume token: an opaque document with a `_data` text whose order is the order of events.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResumeToken {
+    document: Vec<u8>,
+}
+
+impl ResumeToken {
+    /// Takes a token as the server sent it.
+    ///
+    /// # Errors
+    /// When the bytes are not a document or there is no `_data` in it.
+    pub fn new(document: Document<'_>) -> Result<Self, raw::Error> {
+        data(document)?;
+        Ok(Self { document: document.as_bytes().to_vec() })
+    }
+
+    /// The token's BSON.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.document
+    }
+
+    /// `_data`: upper-case hexadecimal text. Its order is the order of events, within one deployment.
+    pub fn data(&self) -> &str {
+        let document = Document::new(&self.document).expect("checked when the token was made");
+        data(document).expect("checked when the token was made")
+    }
+
+    /// The cluster time that the token stands for: `_data` is a KeyString that begins with the type byte of a
+    /// timestamp (0x82) and its eight bytes, big-endian
+    /// (<https://github.com/mongodb/mongo/blob/master/src/mongo/db/pipeline/resume_token.h>).
+    pub fn time(&self) -> Option<ClusterTime> {
+        let digits = self.data().strip_prefix("82")?.get(..16)?;
+        let bits = u64::from_str_radix(digits, 16).ok()?;
+        Some(ClusterTime { seconds: (bits >> 32) as u32, increment: bits as u32 })
+    }
+
+    /// A short name for logs, which does not give away the document key inside the token.
+    pub fn short_hash(&self) -> String {
+        // FNV-1a: short, and the same in every process.
+        let hash = self.document.iter().fold(0x811c_9dc5_u32, |hash, &byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        format!("{hash:08x}")
+    }
+}
+
+impl fmt::Debug for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResumeToken({})", self.short_hash())
+    }
+}
+
+fn data(token: Document<'_>) -> Result<&str, raw::Error> {
+    let element = token.get("_data")?;
+    element.and_then(raw::Element::as_str).ok_or(raw::Error { at: 4, what: "a resume token has no _data text" })
+}
+
+/// A point in the stream: everything before it is done with.
+///
+/// Positions are ordered by generation, then time, then token. A generation is raised when a position is moved back on
+/// purpose, so that the lower one wins over what an older process may still store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Raised by rewinds, take-overs and losses of history; 0 at first.
+    pub generation: u64,
+    /// The cluster time: of the last event, or the time from which to start.
+    pub time: ClusterTime,
+    /// The token after which to go on. Without one the stream starts with the events at or after `time`.
+    pub token: Option<ResumeToken>,
+}
+
+impl Position {
+    /// The start of a new generation at `time`.
+    pub fn at_time(generation: u64, time: ClusterTime) -> Self {
+        Self { generation, time, token: None }
+    }
+
+    /// The position after `token`, in the same generation.
+    #[must_use]
+    pub fn after(&self, token: ResumeToken) -> Self {
+        Self { generation: self.generation, time: token.time().unwrap_or(self.time), token: Some(token) }
+    }
+}
+
+impl PartialOrd for Position {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Position {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |position: &Self| (position.generation, position.time);
+        key(self).cmp(&key(other)).then_with(|| {
+            let data = |position: &Self| position.token.as_ref().map(|token| token.data().to_owned());
+            data(self).cmp(&data(other))
+        })
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster time {}", self.time)?;
+        match &self.token {
+            Some(token) => write!(f, " token {}", token.short_hash()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn token(data: &str) -> ResumeToken {
+        let mut writer = raw::Writer::default();
+        writer.begin();
+        writer.string(b"_data", data.as_bytes());
+        writer.end();
+        ResumeToken::new(Document::new(&writer.into_bytes()).expect("well formed")).expect("has _data")
+    }
+
+    #[test]
+    fn a_token_gives_its_cluster_time() {
+        let token = token("826B039A370000001F2B022C0100296E5A10047AA4");
+        assert_eq!(token.time(), Some(ClusterTime { seconds: 0x6B03_9A37, increment: 0x1f }));
+    }
+
+    #[test]
+    fn a_document_without_data_is_no_token() {
+        assert!(ResumeToken::new(Document::EMPTY).is_err());
+    }
+
+    #[test]
+    fn positions_are_ordered_by_generation_time_and_token() {
+        let start = Position::at_time(0, ClusterTime { seconds: 0x6B03_9A37, increment: 0x1f });
+        let first = start.after(token("826B039A370000001F2B02"));
+        let second = start.after(token("826B039A370000001F2B03"));
+        let rewound = Position::at_time(1, ClusterTime::default());
+        assert!(start < first && first < second && second < rewound);
+    }
+
+    #[test]
+    fn a_position_does_not_print_its_token() {
+        let position = Position::at_time(0, ClusterTime::default()).after(token("826B039A370000001F2B02"));
+        assert!(!format!("{position} {position:?}").contains("826B039A"));
+    }
+}

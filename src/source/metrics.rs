@@ -1,0 +1,96 @@
+//! What a source counts. Plain atomics: the loop writes them, whoever renders them reads.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::{config::ClusterTime, position::Position};
+
+/// Counters and gauges of one source. They live as long as the process, over restarts of the half.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Change events read.
+    pub events: AtomicU64,
+    /// Bytes of the server's replies.
+    pub read_bytes: AtomicU64,
+    /// Records handed to Kafka.
+    pub records: AtomicU64,
+    /// Bytes of keys and values handed to Kafka.
+    pub record_bytes: AtomicU64,
+    /// Bytes of records that are not yet acknowledged.
+    pub in_flight_bytes: AtomicU64,
+    /// Times that the stream was opened again after an error.
+    pub reopens: AtomicU64,
+    /// Checkpoints stored.
+    pub checkpoints: AtomicU64,
+    /// Cluster time of the last event read, in seconds since the epoch.
+    pub event_seconds: AtomicU64,
+    /// Cluster time up to which everything is acknowledged, packed: seconds, then increment.
+    acknowledged: AtomicU64,
+    /// Cluster time of the stored checkpoint, packed the same way.
+    stored: AtomicU64,
+}
+
+impl Metrics {
+    /// The source starts at `position`, which is stored.
+    pub fn started(&self, position: &Position) {
+        self.acknowledged.store(pack(position.time), Relaxed);
+        self.stored.store(pack(position.time), Relaxed);
+    }
+
+    /// A reply of `bytes` was read.
+    pub fn read(&self, bytes: usize) {
+        self.read_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// An event of this cluster time is being handled.
+    pub fn event(&self, time: Option<ClusterTime>) {
+        self.events.fetch_add(1, Relaxed);
+        if let Some(time) = time {
+            self.event_seconds.store(u64::from(time.seconds), Relaxed);
+        }
+    }
+
+    /// A record of `bytes` was handed to Kafka.
+    pub fn sent(&self, bytes: usize) {
+        self.records.fetch_add(1, Relaxed);
+        self.record_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// So many bytes are on their way.
+    pub fn in_flight(&self, bytes: usize) {
+        self.in_flight_bytes.store(bytes as u64, Relaxed);
+    }
+
+    /// Everything before `position` is acknowledged.
+    pub fn acknowledged(&self, position: &Position) {
+        self.acknowledged.store(pack(position.time), Relaxed);
+    }
+
+    /// `position` is stored.
+    pub fn stored(&self, position: &Position) {
+        self.stored.store(pack(position.time), Relaxed);
+        self.checkpoints.fetch_add(1, Relaxed);
+    }
+
+    /// The stream is opened again.
+    pub fn reopened(&self) {
+        self.reopens.fetch_add(1, Relaxed);
+    }
+
+    /// Cluster time up to which everything is acknowledged.
+    pub fn acknowledged_time(&self) -> ClusterTime {
+        unpack(self.acknowledged.load(Relaxed))
+    }
+
+    /// Cluster time of the stored checkpoint.
+    pub fn stored_time(&self) -> ClusterTime {
+        unpack(self.stored.load(Relaxed))
+    }
+}
+
+fn pack(time: ClusterTime) -> u64 {
+    u64::from(time.seconds) << 32 | u64::from(time.increment)
+}
+
+fn unpack(bits: u64) -> ClusterTime {
+    ClusterTime { seconds: (bits >> 32) as u32, increment: bits as u32 }
+}

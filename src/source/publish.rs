@@ -1,0 +1,353 @@
+//! Sends records, counts what is acknowledged, keeps checkpoints apart.
+//!
+//! Records are sent in groups; a group is done when Kafka has acknowledged each of its records. librdkafka calls back
+//! from its own thread for every record, so the account of a group is one atomic counter in a ring; the counter is
+//! held up by one while the group is being filled. Order does not matter to the count.
+//!
+//! The first record that cannot be delivered ends the source: sending it again alone would put it behind later ones.
+
+mod handle;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext, Message,
+    admin::{NewTopic, TopicReplication},
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    metadata::Metadata,
+    producer::{NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer},
+};
+use tokio::sync::{Notify, oneshot};
+
+pub use self::handle::Topic;
+use crate::{config, kafka, retry::Failure};
+
+const ORDER_HEADER_C: &std::ffi::CStr = c"millrace.order";
+
+/// Groups that may be open at once. A group holds up to some hundred records, so this is never what limits.
+pub const MAX_GROUPS: usize = 8192;
+
+/// The opaque value of a checkpoint record, which belongs to no group.
+const CHECKPOINT: usize = usize::MAX;
+
+/// The largest record that the producer takes; the topic's own limit is the one that counts. Change events reach
+/// 16 MiB as BSON and grow as JSON.
+const MAX_RECORD_BYTES: usize = 64 << 20;
+
+/// Asking for a name that nobody uses is the cheapest way to find out whether the cluster answers.
+const PROBE: &str = "millrace.probe";
+
+/// A producer.
+pub struct Publisher {
+    producer: ThreadedProducer<Reports>,
+    reports: Reports,
+    settings: config::Kafka,
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Chooses the partition.
+    pub key: &'a [u8],
+    /// `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Value of the header [`ORDER_HEADER`](super::encode::ORDER_HEADER).
+    pub order: Option<&'a str>,
+}
+
+impl Publisher {
+    /// A producer with idempotence and Java's partitioner, after the cluster has answered.
+    ///
+    /// `in_flight_bytes` is what the caller will have on its way at most; librdkafka's own bound lies above it.
+    ///
+    /// # Errors
+    /// When the properties do not fit together or the cluster cannot be reached.
+    pub async fn open(half: &str, settings: &config::Kafka, in_flight_bytes: usize) -> Result<Self, Failure> {
+        let reports = Reports::new(kafka::Context::new(half));
+        let mut client = kafka::client_config(settings);
+        // One record may exceed the share when nothing else is on its way.
+        let queue_kilobytes = in_flight_bytes.max(MAX_RECORD_BYTES) / 1024 * 2;
+        client
+            .set("enable.idempotence", "true")
+            .set("enable.gapless.guarantee", "true")
+            .set("partitioner", "murmur2_random")
+            .set("allow.auto.create.topics", "false")
+            .set("message.timeout.ms", "0")
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
+            .set("queue.buffering.max.messages", "0")
+            .set("queue.buffering.max.kbytes", queue_kilobytes.to_string());
+        let producer = ThreadedProducer::from_config_and_context(&client, reports.clone())
+            .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
+        let publisher = Self { producer, reports, settings: settings.clone() };
+        publisher.metadata(PROBE).await?;
+        Ok(publisher)
+    }
+
+    /// What the delivery reports have said.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// Metadata of one topic.
+    ///
+    /// # Errors
+    /// When the cluster cannot be reached.
+    async fn metadata(&self, topic: &str) -> Result<Metadata, Failure> {
+        let producer = self.producer.clone();
+        let name = topic.to_owned();
+        let request =
+            tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&name), kafka::REQUEST_TIMEOUT));
+        let context = self.reports.context();
+        let outcome = tokio::select! {
+            outcome = request => outcome.map_err(|error| Failure::retry(format!("metadata request: {error}")))?,
+            refused = context.refused() => return Err(refused),
+        };
+        outcome.map_err(|error| {
+            context.failure(&format!("cannot reach Kafka at {}", self.settings.bootstrap_servers), kafka::code(&error))
+        })
+    }
+
+    /// The handle of `topic`, which is created if it is not there.
+    ///
+    /// # Errors
+    /// When it is not there and may not be created.
+    pub async fn topic(&self, topic: &str) -> Result<Topic, Failure> {
+        self.ensure_topic(topic, NewTopic::new(topic, -1, TopicReplication::Fixed(-1))).await?;
+        self.handle(topic)
+    }
+
+    /// The handle of a topic that is there.
+    fn handle(&self, topic: &str) -> Result<Topic, Failure> {
+        Topic::new(&self.producer, topic)
+            .map_err(|code| kafka::failure(&format!("cannot send to topic {topic}"), code))
+    }
+
+    /// Creates `topic` as `new` says unless it is there; tells how many partitions it had before.
+    ///
+    /// # Errors
+    /// When it is not there and may not be created.
+    pub async fn ensure_topic(&self, topic: &str, new: NewTopic<'_>) -> Result<Option<usize>, Failure> {
+        let metadata = self.metadata(topic).await?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
+            Some((None, partitions)) if partitions > 0 => return Ok(Some(partitions)),
+            Some((Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
+                return Err(kafka::failure(&format!("cannot see topic {topic}"), code));
+            }
+            _ => {}
+        }
+        let admin = kafka::Admin::open(&self.settings, self.reports.context())?;
+        let created = admin.create_topic(&new).await;
+        admin.close();
+        created.map(|()| None)
+    }
+
+    /// Opens the group `number`; the ring has room because the caller keeps fewer than [`MAX_GROUPS`] open.
+    pub fn begin_group(&self, number: u64) {
+        self.reports.slot(number).store(1, Ordering::Release);
+    }
+
+    /// Closes the group `number`: from now on it is done when all of its records are acknowledged.
+    pub fn end_group(&self, number: u64) {
+        self.reports.count_down(slot_index(number));
+    }
+
+    /// Hands a record of the open group `number` to librdkafka.
+    ///
+    /// # Errors
+    /// `QueueFull` when it should be tried again after a while.
+    pub fn send(&self, topic: &Topic, record: Record<'_>, number: u64) -> Result<(), RDKafkaErrorCode> {
+        let slot = self.reports.slot(number);
+        slot.fetch_add(1, Ordering::AcqRel);
+        let record = handle::Record {
+            key: record.key,
+            value: record.value,
+            header: record.order.map(|order| (ORDER_HEADER_C, order.as_bytes())),
+            opaque: slot_index(number),
+        };
+        topic.send(&record).inspect_err(|_| {
+            slot.fetch_sub(1, Ordering::AcqRel);
+        })
+    }
+
+    /// Sends a checkpoint record and waits until it is durable; gives its offset.
+    ///
+    /// # Errors
+    /// When it could not be delivered.
+    pub async fn send_checkpoint(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<i64, Failure> {
+        let handle = self.handle(topic)?;
+        let what = format!("cannot store the checkpoint in topic {topic}");
+        let (sender, receiver) = oneshot::channel();
+        *self.reports.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        let record = handle::Record { key, value: Some(value), header: None, opaque: CHECKPOINT };
+        handle.send(&record).map_err(|code| kafka::failure(&what, code))?;
+        match receiver.await {
+            Ok(Ok(offset)) => Ok(offset),
+            Ok(Err(code)) => Err(kafka::failure(&what, code)),
+            Err(_) => Err(Failure::retry(format!("{what}: the producer was closed"))),
+        }
+    }
+}
+
+fn slot_index(number: u64) -> usize {
+    (number % MAX_GROUPS as u64) as usize
+}
+
+/// The account of what is on its way; shared with librdkafka's thread.
+#[derive(Clone)]
+pub struct Reports {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    context: kafka::Context,
+    remaining: Box<[AtomicU32]>,
+    changed: Notify,
+    failed: Mutex<Option<Undelivered>>,
+    checkpoint: Mutex<Option<oneshot::Sender<Result<i64, RDKafkaErrorCode>>>>,
+}
+
+/// The first record that could not be delivered.
+#[derive(Clone, Debug)]
+pub struct Undelivered {
+    /// Where it was going.
+    pub topic: String,
+    /// Why it did not get there.
+    pub code: RDKafkaErrorCode,
+    /// Bytes of key and value.
+    pub bytes: usize,
+    /// Place of its group in the ring.
+    slot: usize,
+}
+
+impl Undelivered {
+    /// Whether the record was in the group `number`, which has to be an open one.
+    pub fn is_in_group(&self, number: u64) -> bool {
+        self.slot == slot_index(number)
+    }
+}
+
+impl Reports {
+    fn new(context: kafka::Context) -> Self {
+        let remaining = (0..MAX_GROUPS).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            shared: Arc::new(Shared {
+                context,
+                remaining,
+                changed: Notify::new(),
+                failed: Mutex::new(None),
+                checkpoint: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// Waits until a group is done or a record has failed. One such wake-up is kept for who is not waiting.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// Whether all records of the closed group `number` are acknowledged.
+    pub fn is_done(&self, number: u64) -> bool {
+        self.slot(number).load(Ordering::Acquire) == 0
+    }
+
+    /// The first record that could not be delivered.
+    pub fn undelivered(&self) -> Option<Undelivered> {
+        self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What librdkafka says on the side.
+    pub fn context(&self) -> &kafka::Context {
+        &self.shared.context
+    }
+
+    fn slot(&self, number: u64) -> &AtomicU32 {
+        &self.shared.remaining[slot_index(number)]
+    }
+
+    fn count_down(&self, index: usize) {
+        if self.shared.remaining[index].fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.shared.context.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.shared.context.error(error, reason);
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+}
+
+impl ProducerContext<NoCustomPartitioner> for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        if opaque == CHECKPOINT {
+            let waiting = self.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let outcome = match result {
+                Ok(message) => Ok(message.offset()),
+                Err((error, _)) => Err(kafka::code(error)),
+            };
+            if waiting.is_some_and(|waiting| waiting.send(outcome).is_err()) {
+                tracing::debug!("nobody waits for the checkpoint any more");
+            }
+            return;
+        }
+        match result {
+            Ok(_) => self.count_down(opaque),
+            Err((error, message)) => {
+                let code = kafka::code(error);
+                // Purged messages are those that the half gives up when it ends.
+                if matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+                    return;
+                }
+                let bytes = message.payload_len() + message.key_len();
+                let mut failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.get_or_insert_with(|| Undelivered { topic: message.topic().to_owned(), code, bytes, slot: opaque });
+                self.shared.changed.notify_one();
+            }
+        }
+    }
+}
+
+/// How long the loop waits before it tries a full queue again. Room comes with acknowledgements, which are also
+/// notified; this bounds the wait for those that finish no group.
+pub const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_has_one_name() {
+        assert_eq!(ORDER_HEADER_C.to_bytes(), crate::source::encode::ORDER_HEADER.as_bytes());
+    }
+
+    #[test]
+    fn a_group_is_done_only_when_closed_and_all_counted() {
+        let reports = Reports::new(kafka::Context::new("test"));
+        let slot = reports.slot(3);
+        slot.store(1, Ordering::Release);
+        slot.fetch_add(2, Ordering::AcqRel);
+        reports.count_down(3);
+        reports.count_down(3);
+        assert!(!reports.is_done(3), "still open");
+        reports.count_down(3);
+        assert!(reports.is_done(3));
+        assert!(reports.is_done(3 + MAX_GROUPS as u64), "the ring goes round");
+    }
+}

@@ -1,0 +1,121 @@
+//! librdkafka by topic handle: the only unsafe code of the program.
+//!
+//! The safe interface of the crate names the topic with every record; librdkafka then takes its global write lock and
+//! searches all topics that it knows, for each record. With a handle made once per topic it does neither.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::{CStr, CString, c_void},
+    ptr,
+};
+
+use rdkafka::{
+    bindings as ffi,
+    error::RDKafkaErrorCode,
+    producer::{Producer, ThreadedProducer},
+};
+
+use super::Reports;
+
+/// A topic of one producer, which lives at least as long: the fields are dropped after `Topic::drop` has run.
+pub struct Topic {
+    raw: *mut ffi::rd_kafka_topic_t,
+    producer: ThreadedProducer<Reports>,
+}
+
+// SAFETY: librdkafka's topic objects are reference counted and locked inside; any thread may use and destroy them
+// (INTRODUCTION.md, "Threads and callbacks").
+unsafe impl Send for Topic {}
+// SAFETY: as above.
+unsafe impl Sync for Topic {}
+
+/// One record to be sent. Key, value and headers are copied by librdkafka before the call returns.
+pub(super) struct Record<'a> {
+    pub(super) key: &'a [u8],
+    /// `None` is a tombstone.
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) header: Option<(&'static CStr, &'a [u8])>,
+    /// Given back with the delivery report.
+    pub(super) opaque: usize,
+}
+
+impl Topic {
+    /// Makes the handle for `name`. The topic itself is not created.
+    pub(super) fn new(producer: &ThreadedProducer<Reports>, name: &str) -> Result<Self, RDKafkaErrorCode> {
+        let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
+        // SAFETY: the client pointer is valid as long as `producer` is borrowed, the name is NUL-terminated and copied
+        // by the callee, and a null configuration asks for the client's defaults.
+        let raw = unsafe { ffi::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        if raw.is_null() {
+            // SAFETY: reads the thread's last error; no arguments.
+            return Err(unsafe { ffi::rd_kafka_last_error() }.into());
+        }
+        Ok(Self { raw, producer: producer.clone() })
+    }
+
+    /// Hands `record` to librdkafka; the key chooses the partition.
+    ///
+    /// # Errors
+    /// `QueueFull` when it should be tried again later; else the record can never be sent like this.
+    pub(super) fn send(&self, record: &Record<'_>) -> Result<(), RDKafkaErrorCode> {
+        use ffi::rd_kafka_vtype_t as vtype;
+        let memory = |bytes: &[u8]| ffi::rd_kafka_vu_s__bindgen_ty_1 {
+            mem: ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
+                ptr: bytes.as_ptr().cast_mut().cast::<c_void>(),
+                size: bytes.len(),
+            },
+        };
+        let absent = ffi::rd_kafka_vu_s__bindgen_ty_1 {
+            mem: ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr::null_mut(), size: 0 },
+        };
+        let end = ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_END, u: absent };
+        let header = record.header.map_or(end, |(name, value)| ffi::rd_kafka_vu_t {
+            vtype: vtype::RD_KAFKA_VTYPE_HEADER,
+            u: ffi::rd_kafka_vu_s__bindgen_ty_1 {
+                header: ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
+                    name: name.as_ptr(),
+                    val: value.as_ptr().cast::<c_void>(),
+                    size: value.len().cast_signed(),
+                },
+            },
+        });
+        let arguments = [
+            ffi::rd_kafka_vu_t {
+                vtype: vtype::RD_KAFKA_VTYPE_RKT,
+                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { rkt: self.raw },
+            },
+            ffi::rd_kafka_vu_t {
+                vtype: vtype::RD_KAFKA_VTYPE_MSGFLAGS,
+                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { i: ffi::RD_KAFKA_MSG_F_COPY as i32 },
+            },
+            ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_KEY, u: memory(record.key) },
+            ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_VALUE, u: record.value.map_or(absent, memory) },
+            ffi::rd_kafka_vu_t {
+                vtype: vtype::RD_KAFKA_VTYPE_OPAQUE,
+                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { ptr: record.opaque as *mut c_void },
+            },
+            header,
+        ];
+        let count = if record.header.is_some() { arguments.len() } else { arguments.len() - 1 };
+        // SAFETY: the client and the topic are alive, `count` entries of `arguments` are initialised with the union
+        // member that their type calls for, and with MSG_F_COPY nothing is kept of them after the call.
+        let error = unsafe { ffi::rd_kafka_produceva(self.producer.client().native_ptr(), arguments.as_ptr(), count) };
+        if error.is_null() {
+            return Ok(());
+        }
+        // SAFETY: a non-null result is an error object that is ours to read and then destroy.
+        let code = unsafe {
+            let code = ffi::rd_kafka_error_code(error);
+            ffi::rd_kafka_error_destroy(error);
+            code
+        };
+        Err(code.into())
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: `raw` came from rd_kafka_topic_new and is destroyed once.
+        unsafe { ffi::rd_kafka_topic_destroy(self.raw) }
+    }
+}
