@@ -1,12 +1,40 @@
-//! millrace: MongoDB ↔ Kafka change data capture.
+//! millrace: MongoDB ↔ Kafka change data capture in one small binary.
+//!
+//! ```text
+//! MongoDB ──change stream──▶ source ──▶ Kafka topics ──▶ sink ──▶ MongoDB
+//! ```
+//!
+//! A *source* moves what a change stream says into topics; a *sink* moves records into collections. Both deliver at
+//! least once, in the order of each document: a position (a resume token, a committed offset) moves only over what is
+//! durable on the other side, so nothing is lost, and what is repeated after a crash converges to the same end.
+//!
+//! Modules in the order of reading: [`config`] says what to do, [`app`] starts the halves and keeps them running,
+//! [`source`] and [`sink`] are the two data flows, a file per stage; [`checkpoint`] and [`position`] are what a
+//! source remembers; [`raw`], [`json`] and [`namespace`] are the formats and names that both halves share; [`mongo`],
+//! [`kafka`] and [`retry`] say what the servers' errors mean; [`status`], [`admin`] and [`telemetry`] show it.
+
+pub mod cli;
+
+pub mod config;
+
+pub mod app;
+
+pub mod source;
+
+pub mod sink;
 
 pub mod checkpoint;
-pub mod config;
+pub mod position;
+
 pub mod json;
+pub mod namespace;
+pub mod raw;
+
 pub mod kafka;
 pub mod mongo;
-pub mod namespace;
-pub mod position;
-pub mod raw;
 pub mod retry;
-pub mod source;
+
+pub mod admin;
+pub mod shutdown;
+pub mod status;
+pub mod telemetry;

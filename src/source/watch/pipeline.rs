@@ -43,7 +43,7 @@ pub fn scope(watch: &Patterns) -> Scope {
 }
 
 /// The stages that open the stream at `position`.
-pub fn stages(settings: &config::Source, scope: &Scope, position: &Position) -> Vec<Document> {
+pub(super) fn stages(settings: &config::Source, scope: &Scope, position: &Position) -> Vec<Document> {
     let mut stream = Document::new();
     if *scope == Scope::Deployment {
         stream.insert("allChangesForCluster", true);

@@ -1,0 +1,148 @@
+//! HTTP: health, readiness, metrics, status.
+//!
+//! `/healthz` says that the process lives, `/readyz` whether every half is working (and which is not, and why). The
+//! `Host` header is checked, so that a page in somebody's browser cannot reach the interface by a name of its own.
+
+mod metrics;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::AbortHandle};
+
+use crate::{
+    config::{ClusterTime, Settings},
+    retry::Failure,
+    status::{Half, Metrics, Status},
+};
+
+/// The content type of OpenMetrics text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Starts to listen, if the settings say so. Aborting the handle stops it.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn start(settings: &Settings, status: Arc<Status>) -> Result<AbortHandle, Failure> {
+    let Some(address) = settings.admin else {
+        return Ok(tokio::spawn(std::future::pending::<()>()).abort_handle());
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::stop(format!("admin.listen: cannot listen on {address}: {error}")))?;
+    tracing::info!(%address, "listening for HTTP");
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/status", get(report))
+        .route("/metrics", get(metrics_text))
+        .with_state(status)
+        .layer(middleware::from_fn_with_state(address, check_host));
+    let server = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the HTTP interface ended");
+        }
+    });
+    Ok(server.abort_handle())
+}
+
+async fn check_host(State(address): State<SocketAddr>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if host.is_some_and(|host| is_own_host(host, address)) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, "the Host header does not name this interface\n").into_response()
+}
+
+/// Whether `host` is an address (which no other site can claim), or the name of this machine to itself.
+fn is_own_host(host: &str, address: SocketAddr) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.parse() == Ok(address.port()) => name,
+        _ => host,
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip == address.ip() || ip.is_loopback())
+}
+
+async fn ready(State(status): State<Arc<Status>>) -> Response {
+    let missing: Vec<String> = status.halves.iter().filter_map(|half| half.not_ready()).collect();
+    if missing.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n").into_response()
+}
+
+async fn metrics_text(State(status): State<Arc<Status>>) -> Response {
+    match metrics::render(&status) {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn report(State(status): State<Arc<Status>>) -> Json<Value> {
+    Json(json!({
+        "name": status.pipeline,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeSeconds": status.started.elapsed().as_secs(),
+        "halves": status.halves.iter().map(|half| half_report(half)).collect::<Vec<_>>(),
+    }))
+}
+
+fn half_report(half: &Half) -> Value {
+    let mut report = json!({
+        "kind": half.kind(),
+        "name": half.name,
+        "ready": half.ready.load(Relaxed),
+        "restarts": half.restarts.load(Relaxed),
+    });
+    let state = serde_json::to_value(half.state()).unwrap_or_default();
+    let numbers = match &half.metrics {
+        Metrics::Source(metrics) => json!({
+            "events": metrics.events.load(Relaxed),
+            "records": metrics.records.load(Relaxed),
+            "recordBytes": metrics.record_bytes.load(Relaxed),
+            "inFlightBytes": metrics.in_flight_bytes.load(Relaxed),
+            "reopens": metrics.reopens.load(Relaxed),
+            "acknowledged": time(metrics.acknowledged_time()),
+            "checkpoint": time(metrics.stored_time()),
+        }),
+        Metrics::Sink(metrics) => metrics::sink_report(metrics),
+    };
+    for part in [state, numbers] {
+        if let (Value::Object(report), Value::Object(part)) = (&mut report, part) {
+            report.extend(part);
+        }
+    }
+    report
+}
+
+fn time(time: ClusterTime) -> Value {
+    json!({ "seconds": time.seconds, "increment": time.increment })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_hosts_of_the_interface() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 9464));
+        for host in ["localhost", "localhost:9464", "127.0.0.1:9464", "[::1]:9464", "127.0.0.1"] {
+            assert!(is_own_host(host, address), "{host}");
+        }
+        for host in ["evil.example", "evil.example:9464", "localhost.evil.example", "10.0.0.7:9464", ""] {
+            assert!(!is_own_host(host, address), "{host}");
+        }
+    }
+}

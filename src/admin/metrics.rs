@@ -1,0 +1,131 @@
+//! What the halves count, as OpenMetrics text and as JSON.
+//!
+//! Halves keep plain atomics; this is the one place that knows how they are called outside.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{
+        MetricType,
+        counter::ConstCounter,
+        gauge::ConstGauge,
+    },
+    registry::Registry,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    sink, source,
+    status::{Half, Metrics, Status},
+};
+
+/// All metrics as OpenMetrics text.
+pub(super) fn render(status: &Arc<Status>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("millrace");
+    registry.register_collector(Box::new(StatusCollector(Arc::clone(status))));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+struct Metric<M: 'static> {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    value: fn(&M) -> u64,
+}
+
+const fn counter<M>(name: &'static str, help: &'static str, value: fn(&M) -> u64) -> Metric<M> {
+    Metric { name, help, kind: MetricType::Counter, value }
+}
+
+const fn gauge<M>(name: &'static str, help: &'static str, value: fn(&M) -> u64) -> Metric<M> {
+    Metric { name, help, kind: MetricType::Gauge, value }
+}
+
+const HALF: &[Metric<Half>] = &[
+    gauge("half_ready", "1 while the half is connected and working", |half| u64::from(half.not_ready().is_none())),
+    counter("half_restarts", "Times that the half was started again after a failure", |half| half.restarts.load(Relaxed)),
+];
+
+const SOURCE: &[Metric<source::Metrics>] = &[
+    counter("source_events", "Change events read", |m| m.events.load(Relaxed)),
+    counter("source_read_bytes", "Bytes of the server's replies", |m| m.read_bytes.load(Relaxed)),
+    counter("source_records", "Records handed to Kafka", |m| m.records.load(Relaxed)),
+    counter("source_record_bytes", "Bytes of keys and values handed to Kafka", |m| m.record_bytes.load(Relaxed)),
+    counter("source_reopens", "Times that the change stream was opened again", |m| m.reopens.load(Relaxed)),
+    counter("source_checkpoints", "Checkpoints stored", |m| m.checkpoints.load(Relaxed)),
+    gauge("source_in_flight_bytes", "Bytes sent and not yet acknowledged", |m| m.in_flight_bytes.load(Relaxed)),
+    gauge("source_lag_seconds", "Age of the time up to which all is acknowledged", |m| lag(m.acknowledged_time().seconds)),
+    gauge("source_checkpoint_age_seconds", "Age of the time that the stored checkpoint stands for", |m| {
+        lag(m.stored_time().seconds)
+    }),
+];
+
+/// Seconds from a time in seconds since the epoch until now; 0 where there is none yet.
+fn lag(seconds: u32) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    if seconds == 0 { 0 } else { now.saturating_sub(u64::from(seconds)) }
+}
+
+struct StatusCollector(Arc<Status>);
+
+impl fmt::Debug for StatusCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatusCollector")
+    }
+}
+
+impl Collector for StatusCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let halves = || self.0.halves.iter();
+        encode_all(&mut encoder, HALF, halves().map(|half| (&**half, &**half)))?;
+        let sources = halves().filter_map(|half| match &half.metrics {
+            Metrics::Source(metrics) => Some((&**half, &**metrics)),
+            Metrics::Sink(_) => None,
+        });
+        encode_all(&mut encoder, SOURCE, sources)?;
+        let sinks = halves().filter_map(|half| match &half.metrics {
+            Metrics::Sink(metrics) => Some((&**half, &**metrics)),
+            Metrics::Source(_) => None,
+        });
+        encode_all(&mut encoder, SINK, sinks)
+    }
+}
+
+fn encode_all<'a, M>(
+    encoder: &mut DescriptorEncoder<'_>,
+    metrics: &[Metric<M>],
+    halves: impl Iterator<Item = (&'a Half, &'a M)> + Clone,
+) -> fmt::Result {
+    for metric in metrics {
+        if halves.clone().next().is_none() {
+            continue;
+        }
+        let mut family = encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)?;
+        for (half, values) in halves.clone() {
+            let labels = [("kind", half.kind()), ("name", half.name.as_str())];
+            let value = (metric.value)(values);
+            let encoder = family.encode_family(&labels)?;
+            match metric.kind {
+                MetricType::Counter => ConstCounter::new(value).encode(encoder)?,
+                _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+const SINK: &[Metric<sink::Metrics>] =
+    &[counter("sink_records", "Records read from Kafka", |m| m.records.load(Relaxed))];
+
+/// The numbers of a sink for `/status`.
+pub(super) fn sink_report(metrics: &sink::Metrics) -> Value {
+    json!({ "records": metrics.records.load(Relaxed) })
+}

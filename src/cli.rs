@@ -1,0 +1,71 @@
+//! The command line.
+
+mod config;
+mod run;
+mod status;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+/// Exit code for a configuration that cannot be used.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// MongoDB and Kafka change data capture, both ways.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Moves changes until it is told to stop.
+    Run {
+        /// The configuration file.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        /// Stop, with exit code 0, once nothing has been left to move for this long (`5s`).
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        exit_when_idle: Option<Duration>,
+    },
+    /// Shows the configuration as it is understood, secrets redacted.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Asks a running daemon whether it is ready: exit code 0 when all halves are working, else 1 and which are not.
+    Status {
+        /// The configuration file of that daemon.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Prints it; exit code 2 and a line per problem if it cannot be used.
+    Print {
+        /// The configuration file.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+    },
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config, exit_when_idle } => run::main(&config, exit_when_idle),
+        Command::Config(ConfigCommand::Print { config }) => config::print(&config),
+        Command::Status { config } => status::main(&config),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// One line for the operator on standard error, where there is no log yet or it is not the place.
+#[expect(clippy::print_stderr, reason = "what a command has to say before the log is set up")]
+fn complain(message: impl std::fmt::Display) {
+    eprintln!("{message}");
+}
