@@ -1,0 +1,35 @@
+//! Extended JSON: raw BSON to text and back, without trees.
+//!
+//! [`write_document`] walks BSON bytes and appends text; [`read_document`] walks text and appends BSON bytes. Neither
+//! allocates per document beyond the buffer that it is given.
+//!
+//! What is read back after writing is the same bytes, except for what JSON (or the text that the official connector
+//! chose for it) cannot carry; raw BSON carries all of it:
+//! - a user's own sub-document that looks like a wrapper, such as `{"$oid": "…24 hex digits…"}`, becomes what it looks
+//!   like (or an error, where the wrapper's text is malformed);
+//! - a DBPointer is written as a DBRef and stays one;
+//! - text that is not UTF-8 has U+FFFD in its place; payloads of NaNs and bits of a Decimal128 that are not canonical
+//!   become the canonical ones;
+//! - elements of an array get the names "0", "1", …; a boolean gets the byte 0 or 1.
+
+mod date;
+mod decimal;
+mod double;
+mod escape_table;
+mod read;
+mod strict;
+mod text;
+mod wrapper;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    read::{ReadError, read_document},
+    write::{Reason, Style, WriteError, write_document},
+};
+
+/// Documents and arrays may be nested this deep, counted in braces and brackets of the text; wrappers such as
+/// `{"$oid": …}` do not count. The server's own limit is lower.
+const MOST_LEVELS: usize = 200;

@@ -1,0 +1,183 @@
+//! JSON strings, written: quotes, escapes and bulk copies of what needs none.
+//!
+//! BSON text is usually UTF-8 but nobody guarantees it: what is not becomes U+FFFD, as JSON cannot carry it.
+
+use super::escape_table;
+
+/// Appends `text` as a JSON string with its quotes.
+pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let clean = clean_length(text, is_printable_word, is_printable);
+    out.extend_from_slice(&text[..clean]);
+    let rest = &text[clean..];
+    if !rest.is_empty() {
+        match std::str::from_utf8(rest) {
+            Ok(rest) => write_escaped(rest, out),
+            Err(_) => write_lossy(rest, out),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cold]
+fn write_lossy(text: &[u8], out: &mut Vec<u8>) {
+    for chunk in text.utf8_chunks() {
+        write_escaped(chunk.valid(), out);
+        if !chunk.invalid().is_empty() {
+            write_escaped("\u{fffd}", out);
+        }
+    }
+}
+
+fn write_escaped(mut text: &str, out: &mut Vec<u8>) {
+    while !text.is_empty() {
+        let clean = clean_length(text.as_bytes(), is_printable_word, is_printable);
+        let (run, rest) = text.split_at(clean);
+        out.extend_from_slice(run.as_bytes());
+        text = write_marked(rest, out);
+    }
+}
+
+/// Appends the characters up to the next one that a bulk copy can begin with; returns what is left.
+fn write_marked<'a>(text: &'a str, out: &mut Vec<u8>) -> &'a str {
+    for (at, character) in text.char_indices() {
+        if character.is_ascii() && is_printable(character as u8) {
+            return &text[at..];
+        }
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\u{8}' => out.extend_from_slice(b"\\b"),
+            '\u{c}' => out.extend_from_slice(b"\\f"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            _ => write_by_category(character, &text[at..], out),
+        }
+    }
+    ""
+}
+
+/// `tail` begins with `character`.
+fn write_by_category(character: char, tail: &str, out: &mut Vec<u8>) {
+    let mut units = [0; 2];
+    match character.encode_utf16(&mut units) {
+        [unit] if escape_table::is_raw(*unit) => {
+            out.extend_from_slice(&tail.as_bytes()[..character.len_utf8()]);
+        }
+        units => units.iter().for_each(|unit| write_unit(*unit, out)),
+    }
+}
+
+fn write_unit(unit: u16, out: &mut Vec<u8>) {
+    let [high, low] = unit.to_be_bytes();
+    out.extend_from_slice(b"\\u");
+    write_hex(&[high, low], out);
+}
+
+/// Appends two lower-case hex digits for each byte.
+pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// ASCII that stands in a JSON string as itself.
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
+}
+
+/// The same for eight bytes at once.
+fn is_printable_word(word: u64) -> bool {
+    // Bytes from 0x80 on have their top bit set; adding one carries 0x7f there too, and no carry leaves a byte
+    // whose top bit was clear.
+    (ends_run(word) | word | (word & !TOP_BITS).wrapping_add(EACH_BYTE)) & TOP_BITS == 0
+}
+
+/// How many bytes a reader of JSON strings may copy as they stand: up to a quote, backslash or control character.
+pub(super) fn run_length(text: &[u8]) -> usize {
+    clean_length(
+        text,
+        |word| ends_run(word) & TOP_BITS == 0,
+        |byte| byte >= 0x20 && byte != b'"' && byte != b'\\',
+    )
+}
+
+const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+const TOP_BITS: u64 = 0x80 * EACH_BYTE;
+
+/// Sets the top bit of a byte (and perhaps of bytes above it: a borrow) where a byte is a quote, a backslash or below
+/// a space. No bit is set where there is none, so "none" is exact.
+fn ends_run(word: u64) -> u64 {
+    let below = |word: u64, limit: u64| word.wrapping_sub(EACH_BYTE * limit) & !word;
+    let is = |byte: u8| below(word ^ (EACH_BYTE * u64::from(byte)), 1);
+    below(word, 0x20) | is(b'"') | is(b'\\')
+}
+
+fn clean_length(text: &[u8], word_is_clean: impl Fn(u64) -> bool, is_clean: impl Fn(u8) -> bool) -> usize {
+    let (words, _) = text.as_chunks::<8>();
+    let whole = words.iter().take_while(|word| word_is_clean(u64::from_le_bytes(**word))).count() * 8;
+    whole + text[whole..].iter().take_while(|byte| is_clean(**byte)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &[u8]) -> String {
+        let mut out = Vec::new();
+        write_string(text, &mut out);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn each_class_of_character_is_written_as_the_official_connector_does() {
+        for (text, expected) in [
+            ("", r#""""#),
+            ("plain text, longer than a word", r#""plain text, longer than a word""#),
+            ("a\"b\\c/d", r#""a\"b\\c/d""#),
+            (
+                "tab\tnl\ncr\rbs\u{8}ff\u{c}bell\u{7}nul\0x\u{1f}",
+                r#""tab\tnl\ncr\rbs\bff\fbell\u0007nul\u0000x\u001f""#,
+            ),
+            (
+                "žluťoučký 漢字 😀 \u{2028}\u{2029}\u{7f}",
+                r#""žluťoučký 漢字 \ud83d\ude00 \u2028\u2029\u007f""#,
+            ),
+            ("é中€—\u{a0}½Ⅷ", "\"é中€—\u{a0}½Ⅷ\""),
+            (
+                "e\u{301} ʰ \u{ad} \u{200b} \u{feff} \u{e000} \u{ffff}",
+                r#""e\u0301 \u02b0 \u00ad \u200b \ufeff \ue000 \uffff""#,
+            ),
+        ] {
+            assert_eq!(written(text.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_become_replacement_characters() {
+        assert_eq!(written(b"ab\xffcd\xe2\x82"), "\"ab\u{fffd}cd\u{fffd}\"");
+    }
+
+    #[test]
+    fn eight_bytes_at_once_and_one_at_a_time_agree_on_every_byte_at_every_place() {
+        for byte in 0..=u8::MAX {
+            for at in 0..24 {
+                for filler in [b'a', b'~', b' ', b'!', b'#', b'['] {
+                    let mut text = [filler; 24];
+                    text[at] = byte;
+                    let printable = text.iter().take_while(|b| is_printable(**b)).count();
+                    assert_eq!(
+                        clean_length(&text, is_printable_word, is_printable),
+                        printable,
+                        "{byte} at {at}"
+                    );
+                    let run = text.iter().take_while(|b| !matches!(**b, 0..0x20 | b'"' | b'\\')).count();
+                    assert_eq!(run_length(&text), run, "{byte} at {at}");
+                }
+            }
+        }
+    }
+}
