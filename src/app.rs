@@ -79,11 +79,15 @@ pub async fn run(
         }
     };
     stop.cancel();
-    let drained = tokio::time::timeout(shutdown_timeout, async { while halves.tasks.join_next().await.is_some() {} });
+    let drained =
+        tokio::time::timeout(shutdown_timeout, async { while halves.tasks.join_next().await.is_some() {} });
     let drained = drained.await.is_ok();
     admin.abort();
     if !drained {
-        tracing::warn!(?shutdown_timeout, "not all was acknowledged in time; the next run sends the rest again");
+        tracing::warn!(
+            ?shutdown_timeout,
+            "not all was acknowledged in time; the next run sends the rest again"
+        );
         halves.tasks.abort_all();
     }
     Ok(match (failed, drained) {
@@ -121,14 +125,19 @@ struct Halves {
 impl Halves {
     fn new(settings: &Settings, clients: &Arc<Clients>, stop: &CancellationToken) -> Self {
         let count = settings.sources.len() + settings.sinks.len();
-        let share = Share { clients: Arc::clone(clients), stop: stop.clone(), memory_bytes: settings.memory_bytes / count };
+        let share = Share {
+            clients: Arc::clone(clients),
+            stop: stop.clone(),
+            memory_bytes: settings.memory_bytes / count,
+        };
         let mut halves = Self { halves: Vec::new(), tasks: JoinSet::new() };
         let owner = owner();
         for source in &settings.sources {
             let metrics = Arc::new(source::Metrics::default());
             let half = halves.add(&source.name, Metrics::Source(Arc::clone(&metrics)));
             let (source, share) = (Arc::new(source.clone()), share.clone());
-            let (pipeline, owner, checkpoint) = (settings.name.clone(), owner.clone(), settings.checkpoint.clone());
+            let (pipeline, owner, checkpoint) =
+                (settings.name.clone(), owner.clone(), settings.checkpoint.clone());
             halves.tasks.spawn(supervise(Arc::clone(&half), stop.clone(), move || {
                 let context = (source.clone(), share.clone(), metrics.clone(), half.ready.clone());
                 let names = (pipeline.clone(), owner.clone(), checkpoint.clone());
@@ -172,8 +181,18 @@ async fn run_source(
 ) -> Result<(), Failure> {
     let client = share.clients.get(&settings.mongodb).await?;
     let Share { stop, memory_bytes, .. } = share;
-    source::run(source::Context { settings, pipeline, owner, client, checkpoint, memory_bytes, metrics, stop, ready })
-        .await
+    source::run(source::Context {
+        settings,
+        pipeline,
+        owner,
+        client,
+        checkpoint,
+        memory_bytes,
+        metrics,
+        stop,
+        ready,
+    })
+    .await
 }
 
 async fn run_sink(

@@ -11,7 +11,12 @@ mod mongodb;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
 
-pub use self::{file::FileStore, kafka::KafkaStore, keeper::{Identity, Keeper}, mongodb::MongodbStore};
+pub use self::{
+    file::FileStore,
+    kafka::KafkaStore,
+    keeper::{Identity, Keeper},
+    mongodb::MongodbStore,
+};
 use crate::{
     config::ClusterTime,
     position::{Position, ResumeToken},
@@ -179,7 +184,9 @@ mod tests {
     #[test]
     fn what_is_no_checkpoint_stops_the_source() {
         let future = checkpoint().to_json().replace("\"version\":1", "\"version\":2");
-        for text in ["", "{}", "[]", &future, &checkpoint().to_json().replace("\"token\":\"", "\"token\":\"A")] {
+        for text in
+            ["", "{}", "[]", &future, &checkpoint().to_json().replace("\"token\":\"", "\"token\":\"A")]
+        {
             let failure = Checkpoint::from_json("topic t", text.as_bytes()).expect_err("refused");
             assert_eq!(failure.verdict, crate::retry::Verdict::Stop);
             assert!(failure.message.contains("topic t"), "{failure}");

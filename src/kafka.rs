@@ -50,7 +50,9 @@ struct Shared {
 impl Context {
     /// A context for the half called `half`.
     pub fn new(half: impl Into<String>) -> Self {
-        Self { shared: Arc::new(Shared { half: half.into(), last: Mutex::new(None), refused: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared { half: half.into(), last: Mutex::new(None), refused: Notify::new() }),
+        }
     }
 
     /// The last error, as librdkafka put it.
@@ -117,9 +119,9 @@ pub fn failure(what: &str, code: RDKafkaErrorCode) -> Failure {
         RDKafkaErrorCode::TopicAuthorizationFailed
         | RDKafkaErrorCode::GroupAuthorizationFailed
         | RDKafkaErrorCode::ClusterAuthorizationFailed
-        | RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
-            Failure::stop(format!("{what}: the Kafka user lacks the right ({code}); see README, Least rights"))
-        }
+        | RDKafkaErrorCode::TransactionalIdAuthorizationFailed => Failure::stop(format!(
+            "{what}: the Kafka user lacks the right ({code}); see README, Least rights"
+        )),
         RDKafkaErrorCode::PolicyViolation
         | RDKafkaErrorCode::InvalidTopic
         | RDKafkaErrorCode::InvalidReplicationFactor
@@ -209,8 +211,12 @@ impl Admin {
         let results = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options()).await;
         match first(results) {
             Ok(resource) => Ok(resource.get(key).and_then(|entry| entry.value.clone())),
-            Err(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => Ok(None),
-            Err(code) => Err(self.context.failure(&format!("cannot read the configuration of topic {topic}"), code)),
+            Err(
+                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            ) => Ok(None),
+            Err(code) => {
+                Err(self.context.failure(&format!("cannot read the configuration of topic {topic}"), code))
+            }
         }
     }
 

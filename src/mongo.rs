@@ -79,13 +79,13 @@ pub fn failure(what: &str, error: &Error) -> Failure {
         Some(codes::AUTHENTICATION_FAILED) => Failure::stop(format!(
             "{what}: MongoDB refuses the credentials ({reason}); check user, password and authSource in the uri"
         )),
-        Some(codes::UNAUTHORIZED) => {
-            Failure::stop(format!("{what}: the MongoDB user lacks the right ({reason}); see README, Least rights"))
-        }
+        Some(codes::UNAUTHORIZED) => Failure::stop(format!(
+            "{what}: the MongoDB user lacks the right ({reason}); see README, Least rights"
+        )),
         _ => match error.kind.as_ref() {
-            ErrorKind::InvalidArgument { .. } | ErrorKind::InvalidTlsConfig { .. } | ErrorKind::IncompatibleServer { .. } => {
-                Failure::stop(format!("{what}: {reason}"))
-            }
+            ErrorKind::InvalidArgument { .. }
+            | ErrorKind::InvalidTlsConfig { .. }
+            | ErrorKind::IncompatibleServer { .. } => Failure::stop(format!("{what}: {reason}")),
             _ => Failure::retry(format!("{what}: {reason}")),
         },
     }
@@ -128,7 +128,9 @@ pub async fn deployment_id(client: &Client) -> Result<Option<String>, Failure> {
     if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") {
         let version = client.database("config").collection::<Document>("version").find_one(doc! {}).await;
         return match version {
-            Ok(found) => Ok(found.and_then(|version| version.get_object_id("clusterId").ok()).map(|id| id.to_hex())),
+            Ok(found) => {
+                Ok(found.and_then(|version| version.get_object_id("clusterId").ok()).map(|id| id.to_hex()))
+            }
             Err(error) if code(&error) == Some(codes::UNAUTHORIZED) => Ok(None),
             Err(error) => Err(failure("cannot read the cluster's id", &error)),
         };
@@ -157,9 +159,9 @@ pub async fn deployment_id(client: &Client) -> Result<Option<String>, Failure> {
 /// When the deployment does not answer.
 pub async fn operation_time(client: &Client) -> Result<ClusterTime, Failure> {
     let reply = run(client, "admin", doc! { "ping": 1 }, "cannot reach MongoDB").await?;
-    let time = reply
-        .get_timestamp("operationTime")
-        .map_err(|_| Failure::stop("the MongoDB server reports no operation time; it has to be a replica set"))?;
+    let time = reply.get_timestamp("operationTime").map_err(|_| {
+        Failure::stop("the MongoDB server reports no operation time; it has to be a replica set")
+    })?;
     Ok(ClusterTime { seconds: time.time, increment: time.increment })
 }
 

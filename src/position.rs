@@ -46,9 +46,10 @@ impl ResumeToken {
     /// A short name for logs, which does not give away the document key inside the token.
     pub fn short_hash(&self) -> String {
         // FNV-1a: short, and the same in every process.
-        let hash = self.document.iter().fold(0x811c_9dc5_u32, |hash, &byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let hash = self
+            .document
+            .iter()
+            .fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         format!("{hash:08x}")
     }
 }
@@ -61,7 +62,9 @@ impl fmt::Debug for ResumeToken {
 
 fn data(token: Document<'_>) -> Result<&str, raw::Error> {
     let element = token.get("_data")?;
-    element.and_then(raw::Element::as_str).ok_or(raw::Error { at: 4, what: "a resume token has no _data text" })
+    element
+        .and_then(raw::Element::as_str)
+        .ok_or(raw::Error { at: 4, what: "a resume token has no _data text" })
 }
 
 /// A point in the stream: everything before it is done with.

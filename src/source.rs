@@ -86,12 +86,21 @@ pub async fn run(context: Context) -> Result<(), Failure> {
     outcome
 }
 
-async fn run_with(context: &Context, publisher: &Arc<Publisher>, in_flight_bytes: usize) -> Result<(), Failure> {
+async fn run_with(
+    context: &Context,
+    publisher: &Arc<Publisher>,
+    in_flight_bytes: usize,
+) -> Result<(), Failure> {
     let (store, identity, position) = start_position(context, publisher).await?;
     let metrics = &context.metrics;
     metrics.started(&position);
-    let keeper =
-        Keeper::start(store, Arc::clone(publisher), identity, context.checkpoint.interval, Arc::clone(metrics));
+    let keeper = Keeper::start(
+        store,
+        Arc::clone(publisher),
+        identity,
+        context.checkpoint.interval,
+        Arc::clone(metrics),
+    );
     let watcher = Watcher::start(
         context.client.clone(),
         Arc::clone(&context.settings),
@@ -258,7 +267,11 @@ impl Flow<'_> {
 
     async fn publish_change(&mut self, change: &Change<'_>, group: &mut Group) -> Result<(), Failure> {
         let Some(db) = change.db else {
-            tracing::info!(source = self.settings.name, operation = change.operation, "event without a namespace");
+            tracing::info!(
+                source = self.settings.name,
+                operation = change.operation,
+                "event without a namespace"
+            );
             return Ok(());
         };
         self.metrics.event(change.time);

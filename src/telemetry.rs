@@ -25,7 +25,8 @@ pub fn start(log: &Log) -> Result<(), Failure> {
     let outcome = if json {
         registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).try_init()
     } else {
-        let layer = fmt::layer().with_ansi(io::stderr().is_terminal()).with_target(false).with_writer(io::stderr);
+        let layer =
+            fmt::layer().with_ansi(io::stderr().is_terminal()).with_target(false).with_writer(io::stderr);
         registry.with(layer).try_init()
     };
     outcome.map_err(|error| Failure::stop(format!("logging: {error}")))

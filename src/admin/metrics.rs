@@ -11,11 +11,7 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{
-        MetricType,
-        counter::ConstCounter,
-        gauge::ConstGauge,
-    },
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 use serde_json::{Value, json};
@@ -50,19 +46,29 @@ const fn gauge<M>(name: &'static str, help: &'static str, value: fn(&M) -> u64) 
 }
 
 const HALF: &[Metric<Half>] = &[
-    gauge("half_ready", "1 while the half is connected and working", |half| u64::from(half.not_ready().is_none())),
-    counter("half_restarts", "Times that the half was started again after a failure", |half| half.restarts.load(Relaxed)),
+    gauge("half_ready", "1 while the half is connected and working", |half| {
+        u64::from(half.not_ready().is_none())
+    }),
+    counter("half_restarts", "Times that the half was started again after a failure", |half| {
+        half.restarts.load(Relaxed)
+    }),
 ];
 
 const SOURCE: &[Metric<source::Metrics>] = &[
     counter("source_events", "Change events read", |m| m.events.load(Relaxed)),
     counter("source_read_bytes", "Bytes of the server's replies", |m| m.read_bytes.load(Relaxed)),
     counter("source_records", "Records handed to Kafka", |m| m.records.load(Relaxed)),
-    counter("source_record_bytes", "Bytes of keys and values handed to Kafka", |m| m.record_bytes.load(Relaxed)),
+    counter("source_record_bytes", "Bytes of keys and values handed to Kafka", |m| {
+        m.record_bytes.load(Relaxed)
+    }),
     counter("source_reopens", "Times that the change stream was opened again", |m| m.reopens.load(Relaxed)),
     counter("source_checkpoints", "Checkpoints stored", |m| m.checkpoints.load(Relaxed)),
-    gauge("source_in_flight_bytes", "Bytes sent and not yet acknowledged", |m| m.in_flight_bytes.load(Relaxed)),
-    gauge("source_lag_seconds", "Age of the time up to which all is acknowledged", |m| lag(m.acknowledged_time().seconds)),
+    gauge("source_in_flight_bytes", "Bytes sent and not yet acknowledged", |m| {
+        m.in_flight_bytes.load(Relaxed)
+    }),
+    gauge("source_lag_seconds", "Age of the time up to which all is acknowledged", |m| {
+        lag(m.acknowledged_time().seconds)
+    }),
     gauge("source_checkpoint_age_seconds", "Age of the time that the stored checkpoint stands for", |m| {
         lag(m.stored_time().seconds)
     }),

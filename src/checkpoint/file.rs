@@ -22,8 +22,9 @@ impl FileStore {
     /// # Errors
     /// When the directory cannot be made.
     pub fn new(directory: &Path, name: &str) -> Result<Self, Failure> {
-        fs::create_dir_all(directory)
-            .map_err(|error| Failure::stop(format!("cannot make directory {}: {error}", directory.display())))?;
+        fs::create_dir_all(directory).map_err(|error| {
+            Failure::stop(format!("cannot make directory {}: {error}", directory.display()))
+        })?;
         Ok(Self { path: directory.join(name), last: None })
     }
 
@@ -47,8 +48,9 @@ impl FileStore {
             return Err(taken(&self.place(), &owner));
         }
         let text = checkpoint.to_json();
-        self.replace(&text)
-            .map_err(|error| Failure::retry(format!("cannot write the checkpoint to {}: {error}", self.place())))?;
+        self.replace(&text).map_err(|error| {
+            Failure::retry(format!("cannot write the checkpoint to {}: {error}", self.place()))
+        })?;
         self.last = Some(text);
         Ok(())
     }
@@ -57,7 +59,9 @@ impl FileStore {
         match fs::read_to_string(&self.path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::retry(format!("cannot read the checkpoint in {}: {error}", self.place()))),
+            Err(error) => {
+                Err(Failure::retry(format!("cannot read the checkpoint in {}: {error}", self.place())))
+            }
         }
     }
 

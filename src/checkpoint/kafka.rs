@@ -52,7 +52,11 @@ impl KafkaStore {
         last.map(|text| Checkpoint::from_json(&self.place(), &text)).transpose()
     }
 
-    pub(super) async fn store(&mut self, publisher: &Publisher, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    pub(super) async fn store(
+        &mut self,
+        publisher: &Publisher,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), Failure> {
         let text = checkpoint.to_json();
         let offset = publisher.send_checkpoint(&self.topic, KEY, text.as_bytes()).await?;
         let expected = self.next_offset.replace(offset + 1);
@@ -123,7 +127,9 @@ fn read_last(
     Ok((None, high))
 }
 
-fn read_to_end(consumer: &BaseConsumer<kafka::Consumer>) -> Result<Option<Vec<u8>>, rdkafka::error::KafkaError> {
+fn read_to_end(
+    consumer: &BaseConsumer<kafka::Consumer>,
+) -> Result<Option<Vec<u8>>, rdkafka::error::KafkaError> {
     let mut last = None;
     loop {
         match consumer.poll(kafka::REQUEST_TIMEOUT + Duration::from_secs(1)) {

@@ -140,8 +140,9 @@ async fn wait(
     if !paused || offered.changed().await.is_err() {
         return true;
     }
-    let has_records =
-        |offered: &watch::Receiver<Option<Offer>>| offered.borrow().as_ref().is_some_and(|o| o.records > records_stored);
+    let has_records = |offered: &watch::Receiver<Option<Offer>>| {
+        offered.borrow().as_ref().is_some_and(|o| o.records > records_stored)
+    };
     let due = tokio::time::sleep(interval * (IDLE_INTERVALS - 1));
     tokio::pin!(due);
     while !has_records(offered) {

@@ -37,11 +37,9 @@ impl MongodbStore {
     }
 
     pub(super) async fn load(&mut self) -> Result<Option<Checkpoint>, Failure> {
-        let found = self
-            .collection
-            .find_one(doc! { "_id": &self.id })
-            .await
-            .map_err(|error| mongo::failure(&format!("cannot read the checkpoint in {}", self.place()), &error))?;
+        let found = self.collection.find_one(doc! { "_id": &self.id }).await.map_err(|error| {
+            mongo::failure(&format!("cannot read the checkpoint in {}", self.place()), &error)
+        })?;
         let Some(found) = found else { return Ok(None) };
         let text = found.get_str("checkpoint").unwrap_or_default();
         let checkpoint = Checkpoint::from_json(&self.place(), text.as_bytes())?;
@@ -67,7 +65,10 @@ impl MongodbStore {
                 return Err(Failure::retry(format!("the checkpoint in {} changed meanwhile", self.place())));
             }
             Err(error) => {
-                return Err(mongo::failure(&format!("cannot write the checkpoint to {}", self.place()), &error));
+                return Err(mongo::failure(
+                    &format!("cannot write the checkpoint to {}", self.place()),
+                    &error,
+                ));
             }
         }
         self.owner = Some(checkpoint.owner.clone());

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn an_event_of_a_whole_database_has_no_collection() {
-        let bytes = raw(&doc! { "_id": {"_data": "82"}, "operationType": "dropDatabase", "ns": {"db": "shop"} });
+        let bytes =
+            raw(&doc! { "_id": {"_data": "82"}, "operationType": "dropDatabase", "ns": {"db": "shop"} });
         let change = decode(Document::new(&bytes).expect("a document")).expect("an event");
         assert_eq!((change.db, change.coll), (Some("shop"), None));
     }

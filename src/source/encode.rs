@@ -68,8 +68,12 @@ impl Encoder {
     pub fn encode<'a>(self, change: &Change<'a>, buffers: &mut Buffers) -> Result<Encoded<'a>, Error> {
         let encoded = match self.value {
             ValueShape::Event => Encoded::Record { order: None },
-            ValueShape::Document if change.full_document.is_some() => Encoded::Record { order: order(change)? },
-            ValueShape::Document if change.operation == "delete" => Encoded::Tombstone { order: order(change)? },
+            ValueShape::Document if change.full_document.is_some() => {
+                Encoded::Record { order: order(change)? }
+            }
+            ValueShape::Document if change.operation == "delete" => {
+                Encoded::Tombstone { order: order(change)? }
+            }
             ValueShape::Document => return Ok(Encoded::Nothing),
         };
         buffers.key.clear();

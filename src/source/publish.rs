@@ -103,15 +103,19 @@ impl Publisher {
     async fn metadata(&self, topic: &str) -> Result<Metadata, Failure> {
         let producer = self.producer.clone();
         let name = topic.to_owned();
-        let request =
-            tokio::task::spawn_blocking(move || producer.client().fetch_metadata(Some(&name), kafka::REQUEST_TIMEOUT));
+        let request = tokio::task::spawn_blocking(move || {
+            producer.client().fetch_metadata(Some(&name), kafka::REQUEST_TIMEOUT)
+        });
         let context = self.reports.context();
         let outcome = tokio::select! {
             outcome = request => outcome.map_err(|error| Failure::retry(format!("metadata request: {error}")))?,
             refused = context.refused() => return Err(refused),
         };
         outcome.map_err(|error| {
-            context.failure(&format!("cannot reach Kafka at {}", self.settings.bootstrap_servers), kafka::code(&error))
+            context.failure(
+                &format!("cannot reach Kafka at {}", self.settings.bootstrap_servers),
+                kafka::code(&error),
+            )
         })
     }
 
@@ -317,7 +321,12 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
                 }
                 let bytes = message.payload_len() + message.key_len();
                 let mut failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| Undelivered { topic: message.topic().to_owned(), code, bytes, slot: opaque });
+                failed.get_or_insert_with(|| Undelivered {
+                    topic: message.topic().to_owned(),
+                    code,
+                    bytes,
+                    slot: opaque,
+                });
                 self.shared.changed.notify_one();
             }
         }

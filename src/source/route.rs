@@ -43,7 +43,14 @@ mod tests {
     use crate::config::Piece;
 
     fn template() -> Template {
-        Template { pieces: vec![Piece::Text("cdc.".into()), Piece::Database, Piece::Text(".".into()), Piece::Collection] }
+        Template {
+            pieces: vec![
+                Piece::Text("cdc.".into()),
+                Piece::Database,
+                Piece::Text(".".into()),
+                Piece::Collection,
+            ],
+        }
     }
 
     #[test]

@@ -29,7 +29,8 @@ use crate::{
     config,
     mongo::{self, codes},
     position::{Position, ResumeToken},
-    raw, retry::{Backoff, Failure, Verdict},
+    raw,
+    retry::{Backoff, Failure, Verdict},
     source::Metrics,
 };
 
@@ -132,7 +133,9 @@ impl Reader {
             }
             match outcome {
                 // The cursor was closed: an invalidate event was its last.
-                Ok(()) => tracing::info!(source = self.settings.name, position = %self.position, "reopening the change stream"),
+                Ok(()) => {
+                    tracing::info!(source = self.settings.name, position = %self.position, "reopening the change stream")
+                }
                 Err(error) => {
                     let failure = self.judge(&error).await;
                     if failure.verdict == Verdict::Stop {
@@ -184,8 +187,12 @@ impl Reader {
                 let collection = self.client.database(&namespace.db).collection::<Document>(&namespace.coll);
                 collection.aggregate(stages).with_options(options).batch().await
             }
-            Scope::Database(db) => self.client.database(db).aggregate(stages).with_options(options).batch().await,
-            Scope::Deployment => self.client.database("admin").aggregate(stages).with_options(options).batch().await,
+            Scope::Database(db) => {
+                self.client.database(db).aggregate(stages).with_options(options).batch().await
+            }
+            Scope::Deployment => {
+                self.client.database("admin").aggregate(stages).with_options(options).batch().await
+            }
         }
     }
 

@@ -45,7 +45,9 @@ impl Topic {
         let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
         // SAFETY: the client pointer is valid as long as `producer` is borrowed, the name is NUL-terminated and copied
         // by the callee, and a null configuration asks for the client's defaults.
-        let raw = unsafe { ffi::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
+        let raw = unsafe {
+            ffi::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut())
+        };
         if raw.is_null() {
             // SAFETY: reads the thread's last error; no arguments.
             return Err(unsafe { ffi::rd_kafka_last_error() }.into());
@@ -99,7 +101,9 @@ impl Topic {
         let count = if record.header.is_some() { arguments.len() } else { arguments.len() - 1 };
         // SAFETY: the client and the topic are alive, `count` entries of `arguments` are initialised with the union
         // member that their type calls for, and with MSG_F_COPY nothing is kept of them after the call.
-        let error = unsafe { ffi::rd_kafka_produceva(self.producer.client().native_ptr(), arguments.as_ptr(), count) };
+        let error = unsafe {
+            ffi::rd_kafka_produceva(self.producer.client().native_ptr(), arguments.as_ptr(), count)
+        };
         if error.is_null() {
             return Ok(());
         }

@@ -50,7 +50,9 @@ pub(super) fn stages(settings: &config::Source, scope: &Scope, position: &Positi
     }
     let full_document = match (settings.full_document, settings.value) {
         (FullDocument::Default, ValueShape::Event) => None,
-        (FullDocument::Default, ValueShape::Document) | (FullDocument::UpdateLookup, _) => Some("updateLookup"),
+        (FullDocument::Default, ValueShape::Document) | (FullDocument::UpdateLookup, _) => {
+            Some("updateLookup")
+        }
         (FullDocument::WhenAvailable, _) => Some("whenAvailable"),
         (FullDocument::Required, _) => Some("required"),
     };
@@ -60,7 +62,8 @@ pub(super) fn stages(settings: &config::Source, scope: &Scope, position: &Positi
     // startAfter takes every token that resumeAfter takes, and those of invalidate events too.
     match &position.token {
         Some(token) => {
-            let token = bson::deserialize_from_slice::<Document>(token.as_bytes()).expect("tokens are documents");
+            let token =
+                bson::deserialize_from_slice::<Document>(token.as_bytes()).expect("tokens are documents");
             stream.insert("startAfter", token)
         }
         None => stream.insert(
