@@ -77,32 +77,34 @@ pub(super) fn check_bootstrap_servers(text: &str) -> Result<String, Invalid> {
 
 /// Checks a MongoDB connection string. The message never holds a part of it that may be secret.
 pub(super) fn check_uri(text: &str) -> Result<Mongodb, Invalid> {
-    let Err(error) = ConnectionString::parse(text) else { return Ok(Mongodb { uri: Secret::new(text) }) };
-    let example = "write one like \"mongodb://host:27017/?replicaSet=rs0\"";
-    // The driver's message may quote what it stumbled over. Asked again about the same text without user and
-    // password, it can only quote what is not secret, unless an option is.
-    let without_user = text.split_once("://").and_then(|(scheme, rest)| {
-        let (_, hosts) = rest.rsplit_once('@')?;
-        Some(format!("{scheme}://user:password@{hosts}"))
-    });
-    let error = match without_user.as_deref().map(ConnectionString::parse) {
-        None => error,
-        Some(Err(error)) => error,
-        Some(Ok(_)) => {
-            return Err(Invalid(
-                "is no MongoDB connection string: special characters in the user name and the password must be \
-                 percent-encoded"
-                    .into(),
-            ));
-        }
+    match ConnectionString::parse(text) {
+        Ok(_) => Ok(Mongodb { uri: Secret::new(text) }),
+        Err(_) => Err(Invalid(format!("is no MongoDB connection string: {}", what_is_wrong(text)))),
+    }
+}
+
+/// The driver's message may quote what it stumbled over, and that may be a password which looks like a port. So the
+/// options are shown to the driver alone, and the rest is described without it.
+fn what_is_wrong(uri: &str) -> String {
+    let scheme_and_rest =
+        uri.split_once("://").filter(|(scheme, _)| ["mongodb", "mongodb+srv"].contains(scheme));
+    let Some((scheme, rest)) = scheme_and_rest else {
+        return "it starts neither with mongodb:// nor with mongodb+srv://".into();
     };
-    let options = text.split_once('?').map_or("", |(_, options)| options).to_lowercase();
-    Err(Invalid(match error.kind.as_ref() {
-        ErrorKind::InvalidArgument { message, .. } if !may_hold_secret(&options) => {
-            format!("is no MongoDB connection string ({message}); {example}")
+    let options = rest.split_once('?').map_or("", |(_, options)| options);
+    // What looks like options may be the end of a password with a question mark in it.
+    if !options.contains('@') && !may_hold_secret(&options.to_lowercase()) {
+        let only_options = ConnectionString::parse(format!("{scheme}://user:password@host/?{options}"));
+        if let Some(ErrorKind::InvalidArgument { message, .. }) = only_options.err().map(|err| *err.kind) {
+            return message;
         }
-        _ => format!("is no MongoDB connection string; {example}"),
-    }))
+    }
+    if rest.contains('@') {
+        return "special characters in the user name and the password must be percent-encoded, and hosts written as \
+                host:port"
+            .into();
+    }
+    "write one like \"mongodb://user:password@host:27017/?replicaSet=rs0\"".into()
 }
 
 /// `uri`, which is sound, without what is secret in it.
@@ -153,24 +155,33 @@ mod tests {
             "mongodb://u:hunter2:x@h",
             "mongodb://u:hunter2%@h",
             "mongodb://u:hun@hunter2@h",
+            "mongodb://u:hunter2",
+            "mongodb://u:a?hunter2@h",
             "mongodb://h/?authMechanism=hunter&authMechanismProperties=hunter2",
-            "mongo://u:hunter2@h",
+            "hunter://u:hunter2@h",
             "u:hunter2@h",
         ] {
             let message = check_uri(uri).expect_err("the uri is wrong").to_string();
             assert!(!message.contains("hunter"), "{message}");
-            assert!(message.contains("connection string"), "{message}");
         }
         assert!(check_uri("mongodb://u:p%40ss@h1,h2:27018/db?replicaSet=rs0&tls=true").is_ok());
         assert!(check_uri("mongodb+srv://cluster.example.com").is_ok());
     }
 
     #[test]
-    fn a_refused_uri_is_explained_with_the_drivers_words() {
-        let message = |uri: &str| check_uri(uri).expect_err("the uri is wrong").to_string();
-        assert!(message("localhost:27017").contains("no scheme"));
-        assert!(message("mongodb://u:p/w@h").contains("percent-encoded"));
-        assert!(message("mongodb://u:p@h/?maxPoolSize=many").contains("maxpoolsize"));
+    fn a_refused_uri_is_explained_as_far_as_that_is_safe() {
+        for (uri, part) in [
+            ("localhost:27017", "neither with mongodb://"),
+            ("mongodb://u:p/w@h", "percent-encoded"),
+            ("mongodb://u:p@h/?maxPoolSize=many", "maxpoolsize"),
+            ("mongodb://h:port", "write one like"),
+        ] {
+            let message = check_uri(uri).expect_err("the uri is wrong").to_string();
+            assert!(
+                message.starts_with("is no MongoDB connection string: ") && message.contains(part),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Environment variables as a layer: `MILLRACE_KAFKA__BOOTSTRAP_SERVERS` is `kafka.bootstrap_servers`.
 //!
-//! Only `MILLRACE_…` with a double underscore is read, because Kubernetes injects variables like `MILLRACE_PORT` for a
+//! `MILLRACE__NAME` is `name`. Only `MILLRACE_…` with a double underscore is read, because Kubernetes injects variables like `MILLRACE_PORT` for a
 //! service of that name. What is read is checked like the file.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,6 @@ use super::{
     problem::{KeyPath, shown},
     schema::{Key, Kind, ROOT, unknown_key},
 };
-
-const PREFIX: &str = "MILLRACE_";
 
 /// The process's variables. One that is not Unicode cannot be referred to, and is left out.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
@@ -32,7 +30,7 @@ pub(super) fn walk(
 ) -> Vec<Dict> {
     let mut layers = Vec::new();
     for (variable, text) in variables {
-        let Some(name) = variable.strip_prefix(PREFIX).filter(|name| name.contains("__")) else { continue };
+        let Some(name) = key_part(variable) else { continue };
         let segments: Vec<String> = name.split("__").map(str::to_lowercase).collect();
         let target = resolve(&segments, ROOT, Some(file), KeyPath::default());
         let (path, read) = match target {
@@ -54,6 +52,12 @@ pub(super) fn walk(
         }
     }
     layers
+}
+
+/// The part of a variable's name that says which key it gives.
+fn key_part(variable: &str) -> Option<&str> {
+    let in_a_table = || variable.strip_prefix("MILLRACE_").filter(|key| key.contains("__"));
+    variable.strip_prefix("MILLRACE__").or_else(in_a_table)
 }
 
 /// The path that lower-case `segments` mean, and the kind of what is there.

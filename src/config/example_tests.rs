@@ -1,5 +1,7 @@
 //! `config.toml.example` against the schema: it loads, it is complete, and its defaults are the defaults.
 
+#![expect(clippy::result_large_err, reason = "the jail's error is figment's, and large")]
+
 use std::path::Path;
 
 use figment::value::{Dict, Value};

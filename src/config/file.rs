@@ -58,6 +58,9 @@ impl Walk<'_> {
 
     /// A value, or its stand-in where it is not of its kind.
     fn item(&mut self, item: &Item, kind: Kind, path: &KeyPath) -> Value {
+        if item.is_value() {
+            self.remember_value(item, path);
+        }
         let value = match (kind, item.as_value(), item.as_table_like()) {
             (Kind::Table(keys), _, Some(table)) => Some(self.table(table, keys, path).into()),
             (Kind::Named(keys), _, Some(table)) => Some(self.named(table, keys, path).into()),
@@ -67,19 +70,15 @@ impl Walk<'_> {
                 Some(properties.into())
             }
             (Kind::List, Some(Toml::Array(array)), _) => {
-                self.remember_value(item, path);
                 let elements = array
                     .iter()
                     .enumerate()
-                    .map(|(index, element)| self.element(element, path.element(index)));
+                    .map(|(index, element)| self.element(element, &path.element(index)));
                 Some(elements.collect::<Vec<Value>>().into())
             }
             (_, Some(value), _) => scalar(value, kind),
             _ => None,
         };
-        if item.is_value() && !matches!(kind, Kind::List) {
-            self.remember_value(item, path);
-        }
         value.unwrap_or_else(|| {
             self.report(path, format!("is {}; write {}", type_name(item), kind.expected()));
             reported()
@@ -97,17 +96,14 @@ impl Walk<'_> {
     }
 
     /// One element of a list of texts.
-    fn element(&mut self, element: &Toml, path: KeyPath) -> Value {
+    fn element(&mut self, element: &Toml, path: &KeyPath) -> Value {
         if let Some(span) = element.span() {
-            self.places.set(&path, Place::of(self.text, span.start));
+            self.places.set(path, Place::of(self.text, span.start));
         }
         if let Some(text) = element.as_str() {
             return text.into();
         }
-        self.report(
-            &path,
-            format!("is {}; write {}", named_type(element.type_name()), Kind::Text.expected()),
-        );
+        self.report(path, format!("is {}; write {}", named_type(element.type_name()), Kind::Text.expected()));
         reported()
     }
 

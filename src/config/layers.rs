@@ -47,6 +47,11 @@ impl Places {
         self.0.insert(path.clone(), place);
     }
 
+    /// The place of exactly this value or table; `None` where only something inside of it was given.
+    pub(super) fn exactly(&self, path: &KeyPath) -> Option<&Place> {
+        self.0.get(path)
+    }
+
     /// The place of the value, or of the nearest table around it.
     pub(super) fn of(&self, path: &KeyPath) -> Place {
         let mut path = Some(path.clone());

@@ -84,6 +84,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::result_large_err, reason = "the jail's error is figment's, and large")]
     fn a_files_trailing_newline_is_not_part_of_the_secret() {
         figment::Jail::expect_with(|jail| {
             jail.create_file("secret", "two\nlines\r\n")?;

@@ -1,5 +1,7 @@
 //! Loading as a user sees it: files and variables in, settings or problems out.
 
+#![expect(clippy::result_large_err, reason = "the jail's error is figment's, and large")]
+
 use std::{path::Path, time::Duration};
 
 use super::*;
@@ -30,7 +32,7 @@ fn settings(text: &str) -> Settings {
 }
 
 fn problems_with(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
-    let problems = load_with(text, variables).err().expect("there is a problem");
+    let problems = load_with(text, variables).expect_err("there is a problem");
     problems.to_string().lines().map(String::from).collect()
 }
 
@@ -168,8 +170,7 @@ topics = "shop.*"
 lanes = 0
 "#;
     let expected = [
-        "m.toml:3:7: mongodb.uri: is no MongoDB connection string (connection string contains no scheme); \
-         write one like \"mongodb://host:27017/?replicaSet=rs0\"",
+        "m.toml:3:7: mongodb.uri: is no MongoDB connection string: it starts neither with mongodb:// nor with mongodb+srv://",
         "m.toml:5:1: kafka.bootstrap_server: is not a key; did you mean \"bootstrap_servers\"?",
         "m.toml:8:20: sources.shop.watch[1]: \"crm\" has no collection; write \"crm.*\" for all of a database, \
          \"*\" for everything",
@@ -180,6 +181,8 @@ lanes = 0
         "m.toml:13:9: sinks.copy.lanes: 0 is out of range; allowed: 1 to 256",
     ];
     assert_eq!(problems(text), expected);
+    let guide = include_str!("../../docs/configuration.md");
+    assert!(guide.contains(text) && guide.contains(&expected.join("\n")), "the guide shows other output");
 }
 
 #[test]
@@ -222,12 +225,12 @@ fn what_is_not_toml_is_reported_with_its_place() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_problem() {
-    let missing = load(Path::new("no-such.toml"), []).err().expect("there is no such file").to_string();
+    let missing = load(Path::new("no-such.toml"), []).expect_err("there is no such file").to_string();
     assert!(missing.starts_with("no-such.toml: cannot be read: "), "{missing}");
     figment::Jail::expect_with(|jail| {
         let path = jail.directory().join("latin.toml");
         std::fs::write(&path, b"# \xc3\xa4\nname = \"\xe4\"\n").map_err(|err| err.to_string())?;
-        let message = load(&path, []).err().expect("the file is not UTF-8").to_string();
+        let message = load(&path, []).expect_err("the file is not UTF-8").to_string();
         assert!(message.ends_with("latin.toml:2:9: is not UTF-8 from here"), "{message}");
         Ok(())
     });
@@ -244,12 +247,13 @@ fn variables_win_over_the_file_and_only_those_with_two_underscores_count() {
         ("MILLRACE_LOG__IDENTIFIERS", "true"),
         ("MILLRACE_LIMITS__MEMORY", "1024"),
         ("MILLRACE_SOURCES__MY_SHOP__BATCH_SIZE", "7"),
+        ("MILLRACE__NAME", "p"),
         ("MILLRACE_PORT_9464_TCP", "tcp://10.0.0.1:9464"),
         ("OTHER__KAFKA__X", "1"),
     ];
     let text = MINIMAL.replace("[sources.shop]", "[sources.My-Shop]");
     let settings = load_with(&text, &variables).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(settings.memory_bytes, 1024);
+    assert_eq!((settings.name.as_str(), settings.memory_bytes), ("p", 1024));
     assert!(settings.log.identifiers);
     let [shop, other] = settings.sources.as_slice() else { panic!("two sources: {:?}", settings.sources) };
     assert_eq!((shop.name.as_str(), other.name.as_str()), ("My-Shop", "other"));

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Batch, FullDocument, Invalid, Piece, Place, Sink, Source, Template, ValueShape,
+        Batch, FullDocument, Invalid, Piece, Sink, Source, Template, ValueShape,
         problem::KeyPath,
         units::{parse_duration, parse_start},
     },
@@ -37,9 +37,8 @@ pub(super) fn sinks(reader: &mut Reader<'_>, root: &Section<'_>, shared: &Shared
 fn names<'a>(reader: &mut Reader<'_>, section: &Section<'a>) -> Vec<(String, Section<'a>)> {
     let mut halves: Vec<(String, Section<'a>)> =
         section.keys().map(|name| (name.clone(), section.section(name))).collect();
-    halves.sort_by_key(|(_, half)| match reader.place(&half.path) {
-        place @ Place::File { .. } => place,
-        _ => Place::Variable(String::new()),
+    halves.sort_by_key(|(_, half)| {
+        reader.start_of(&half.path).map_or((true, None), |start| (false, Some(start)))
     });
     for (name, half) in &halves {
         if let Err(invalid) = check_name(name) {
@@ -129,7 +128,7 @@ fn batch(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Batch> {
 
 /// A source's `topic`: what it makes of sound names must be a topic's name.
 fn topic_template(text: &str) -> Result<Template, Invalid> {
-    let template = Template::parse(text).map_err(|invalid| with_allowed(invalid, "{db}, {coll}"))?;
+    let template = Template::parse(text).map_err(|invalid| with_allowed(&invalid, "{db}, {coll}"))?;
     if template.uses_topic() {
         return Err(Invalid("has {topic}, which a source does not know; allowed: {db}, {coll}".into()));
     }
@@ -151,7 +150,8 @@ fn topic_template(text: &str) -> Result<Template, Invalid> {
 
 /// A sink's `namespace`: it must make a database and a collection, and not one of the server's own.
 fn namespace_template(text: &str) -> Result<Template, Invalid> {
-    let template = Template::parse(text).map_err(|invalid| with_allowed(invalid, "{db}, {coll}, {topic}"))?;
+    let template =
+        Template::parse(text).map_err(|invalid| with_allowed(&invalid, "{db}, {coll}, {topic}"))?;
     if template.pieces.iter().any(|piece| matches!(piece, Piece::Text(text) if text.contains('*'))) {
         return Err(Invalid("has a *, but a target is no pattern; allowed: {db}, {coll}, {topic}".into()));
     }
@@ -166,7 +166,7 @@ fn namespace_template(text: &str) -> Result<Template, Invalid> {
     Ok(template)
 }
 
-fn with_allowed(invalid: Invalid, allowed: &str) -> Invalid {
+fn with_allowed(invalid: &Invalid, allowed: &str) -> Invalid {
     Invalid(format!("{invalid}; allowed: {allowed}"))
 }
 

@@ -211,9 +211,10 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { place: self.places.of(path), path: path.clone(), message });
     }
 
-    /// The place of `path`, for putting the halves into the order of the file.
-    pub(super) fn place(&self, path: &KeyPath) -> Place {
-        self.places.of(path)
+    /// Where the table at `path` starts, for putting the halves into the order of the file; `None` where only
+    /// variables know it.
+    pub(super) fn start_of(&self, path: &KeyPath) -> Option<&'a Place> {
+        self.places.exactly(path)
     }
 
     fn unless_invalid<T>(&mut self, parsed: Result<T, Invalid>, path: &KeyPath, text: &str) -> Option<T> {
