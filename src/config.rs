@@ -3,13 +3,66 @@
 //! Nothing else in the program sees the user's file. [`load`] layers defaults, file and environment, reports every
 //! problem at once with its place, and does no I/O beyond reading the file and the secrets it points to.
 
+mod choice;
+mod connection;
+mod environment;
 mod file;
+mod layers;
+mod print;
+mod problem;
+mod reference;
+mod resolve;
+mod schema;
 mod secret;
+mod template;
+mod units;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+#[cfg(test)]
+mod example_tests;
+#[cfg(test)]
+mod tests;
 
-pub use self::secret::Secret;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::{
+    environment::environment,
+    problem::{Invalid, KeyPath, Place, Problem, Problems},
+    secret::Secret,
+    units::{parse_duration, parse_size},
+};
 use crate::namespace::{Namespace, Patterns};
+
+/// Reads the file at `path` and the variables that belong to the daemon. [`environment`] gives the process's.
+pub fn load(
+    path: &Path,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, Problems> {
+    Ok(load_layers(path, variables)?.0)
+}
+
+/// The effective configuration as TOML: all layers, with defaults, without any secret. Reports what [`load`] would.
+pub fn print(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<String, Problems> {
+    let (_, layers) = load_layers(path, variables)?;
+    Ok(print::toml(&layers.tree, schema::ROOT))
+}
+
+fn load_layers(
+    path: &Path,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Settings, layers::Layers), Problems> {
+    let variables: BTreeMap<String, String> = variables.into_iter().collect();
+    let mut layers = layers::read(path, &variables)?;
+    let expanded = layers.expand(&variables);
+    match resolve::settings(&expanded, &layers.places, &mut layers.problems) {
+        Some(settings) if layers.problems.is_empty() => Ok((settings, layers)),
+        _ => Err(Problems::new(path.into(), layers.problems)),
+    }
+}
 
 /// Everything the daemon needs to know, resolved and checked.
 #[derive(Clone, Debug)]
