@@ -7,7 +7,7 @@ use crate::config;
 
 #[expect(clippy::print_stdout, reason = "printing is what this command is for")]
 pub(super) fn print(config: &Path) -> ExitCode {
-    match config::print(config) {
+    match config::print(config, config::environment()) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS

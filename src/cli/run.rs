@@ -14,7 +14,7 @@ use crate::{
 const WORKER_THREADS: usize = 4;
 
 pub(super) fn main(config: &Path, exit_when_idle: Option<Duration>) -> ExitCode {
-    let settings = match config::load(config) {
+    let settings = match config::load(config, config::environment()) {
         Ok(settings) => settings,
         Err(problems) => {
             complain(problems);

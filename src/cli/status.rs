@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 #[expect(clippy::print_stdout, reason = "printing is what this command is for")]
 pub(super) fn main(config: &Path) -> ExitCode {
-    let settings = match config::load(config) {
+    let settings = match config::load(config, config::environment()) {
         Ok(settings) => settings,
         Err(problems) => {
             complain(problems);

@@ -27,7 +27,7 @@ pub enum Scope {
 pub fn scope(watch: &Patterns) -> Scope {
     let mut databases = watch.include.iter().map(|pattern| match pattern {
         Pattern::Glob { db, .. } => db.literal(),
-        Pattern::Regex { .. } => None,
+        Pattern::Regex(_) => None,
     });
     let Some(Some(db)) = databases.next() else { return Scope::Deployment };
     if !databases.all(|other| other == Some(db)) {
@@ -102,7 +102,7 @@ fn filter(watch: &Patterns, scope: &Scope) -> Option<Document> {
         let mut databases = vec![doc! { "ns": { "$exists": false } }];
         databases.extend(watch.include.iter().map(|pattern| match pattern {
             Pattern::Glob { db, .. } => one_of("ns.db", db),
-            Pattern::Regex { .. } => Document::new(),
+            Pattern::Regex(_) => Document::new(),
         }));
         doc! { "ns.coll": { "$exists": false }, "$or": databases }
     };
@@ -124,9 +124,9 @@ fn condition(side: &str, pattern: &Pattern, database_is_given: bool) -> Document
             condition.extend(one_of(&format!("{side}.coll"), coll));
             condition
         }
-        Pattern::Regex { text, .. } => {
+        Pattern::Regex(regex) => {
             let name = doc! { "$concat": [format!("${side}.db"), ".", format!("${side}.coll")] };
-            doc! { "$expr": { "$regexMatch": { "input": name, "regex": text } } }
+            doc! { "$expr": { "$regexMatch": { "input": name, "regex": regex.anchored() } } }
         }
     }
 }
