@@ -1,7 +1,8 @@
 //! HTTP: health, readiness, metrics, status.
 //!
-//! `/healthz` says that the process lives, `/readyz` whether every half is working (and which is not, and why). The
-//! `Host` header is checked, so that a page in somebody's browser cannot reach the interface by a name of its own.
+//! `/healthz` says that the process lives, `/readyz` whether every half is working (and which is not, and why); neither
+//! needs a token. `/status` and `/metrics` need `admin.token` where one is set, which it is unless the interface listens
+//! on loopback. The `Host` header is checked, so that a page in somebody's browser cannot reach the interface by a name of its own.
 
 mod metrics;
 
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
-    config::{ClusterTime, Settings},
+    config::{self, ClusterTime, Secret, Settings},
     retry::Failure,
     status::{Half, Metrics, Status},
 };
@@ -35,18 +36,21 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn start(settings: &Settings, status: Arc<Status>) -> Result<AbortHandle, Failure> {
-    let Some(address) = settings.admin else {
+    let Some(config::Admin { listen: address, token }) = settings.admin.clone() else {
         return Ok(tokio::spawn(std::future::pending::<()>()).abort_handle());
     };
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| Failure::stop(format!("admin.listen: cannot listen on {address}: {error}")))?;
     tracing::info!(%address, "listening for HTTP");
+    let guarded = Router::new()
+        .route("/status", get(report))
+        .route("/metrics", get(metrics_text))
+        .layer(middleware::from_fn_with_state(token, check_token));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/status", get(report))
-        .route("/metrics", get(metrics_text))
+        .merge(guarded)
         .with_state(status)
         .layer(middleware::from_fn_with_state(address, check_host));
     let server = tokio::spawn(async move {
@@ -65,6 +69,24 @@ async fn check_host(State(address): State<SocketAddr>, request: Request, next: N
     (StatusCode::MISDIRECTED_REQUEST, "the Host header does not name this interface\n").into_response()
 }
 
+async fn check_token(State(token): State<Option<Secret>>, request: Request, next: Next) -> Response {
+    let brought = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let is_known = |token: &Secret| brought.is_some_and(|brought| is_bearer(brought, token));
+    if token.as_ref().is_none_or(is_known) {
+        return next.run(request).await;
+    }
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, challenge, "bring admin.token as `Authorization: Bearer …`\n").into_response()
+}
+
+/// Whether `brought` is `Bearer TOKEN`, in a time that does not tell how much of it is right.
+fn is_bearer(brought: &[u8], token: &Secret) -> bool {
+    let token = token.expose().as_bytes();
+    brought.strip_prefix(b"Bearer ").is_some_and(|brought| {
+        brought.len() == token.len() && brought.iter().zip(token).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
+    })
+}
+
 /// Whether `host` is an address (which no other site can claim), or the name of this machine to itself.
 fn is_own_host(host: &str, address: SocketAddr) -> bool {
     let name = match host.rsplit_once(':') {
@@ -72,7 +94,10 @@ fn is_own_host(host: &str, address: SocketAddr) -> bool {
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip == address.ip() || ip.is_loopback())
+    name == "localhost"
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip == address.ip() || ip.is_loopback() || address.ip().is_unspecified())
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> Response {
@@ -134,6 +159,15 @@ fn time(time: ClusterTime) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_whole_token_is_let_in() {
+        let token = Secret::new("s3cret");
+        assert!(is_bearer(b"Bearer s3cret", &token));
+        for wrong in ["Bearer s3cre", "Bearer s3crets", "Bearer S3cret", "s3cret", "Basic s3cret", ""] {
+            assert!(!is_bearer(wrong.as_bytes(), &token), "{wrong}");
+        }
+    }
 
     #[test]
     fn only_addresses_and_localhost_are_hosts_of_the_interface() {

@@ -49,7 +49,7 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let shutdown_timeout = settings.shutdown_timeout;
     let clients = Arc::new(Clients::default());
-    let mut halves = Halves::new(&settings, &clients, &stop);
+    let mut halves = Halves::start(&settings, &clients, &stop);
     let status = Arc::new(Status {
         pipeline: settings.name.clone(),
         started: Instant::now(),
@@ -123,36 +123,47 @@ struct Halves {
 }
 
 impl Halves {
-    fn new(settings: &Settings, clients: &Arc<Clients>, stop: &CancellationToken) -> Self {
-        let count = settings.sources.len() + settings.sinks.len();
-        let share = Share {
-            clients: Arc::clone(clients),
-            stop: stop.clone(),
-            memory_bytes: settings.memory_bytes / count,
-        };
+    fn start(settings: &Settings, clients: &Arc<Clients>, stop: &CancellationToken) -> Self {
         let mut halves = Self { halves: Vec::new(), tasks: JoinSet::new() };
+        let memory_bytes = settings.memory_bytes / (settings.sources.len() + settings.sinks.len());
         let owner = owner();
         for source in &settings.sources {
             let metrics = Arc::new(source::Metrics::default());
             let half = halves.add(&source.name, Metrics::Source(Arc::clone(&metrics)));
-            let (source, share) = (Arc::new(source.clone()), share.clone());
-            let (pipeline, owner, checkpoint) =
-                (settings.name.clone(), owner.clone(), settings.checkpoint.clone());
-            halves.tasks.spawn(supervise(Arc::clone(&half), stop.clone(), move || {
-                let context = (source.clone(), share.clone(), metrics.clone(), half.ready.clone());
-                let names = (pipeline.clone(), owner.clone(), checkpoint.clone());
-                run_source(context, names)
+            let context = source::Context {
+                settings: Arc::new(source.clone()),
+                pipeline: settings.name.clone(),
+                owner: owner.clone(),
+                identifiers: settings.log.identifiers,
+                checkpoint: settings.checkpoint.clone(),
+                memory_bytes,
+                metrics,
+                stop: stop.clone(),
+                ready: Arc::clone(&half.ready),
+            };
+            let clients = Arc::clone(clients);
+            halves.tasks.spawn(supervise(half, stop.clone(), move || {
+                let (clients, context) = (Arc::clone(&clients), context.clone());
+                async move { source::run(clients.get(&context.settings.mongodb).await?, context).await }
             }));
         }
         let watched: Vec<_> = settings.sources.iter().map(|s| (s.mongodb.clone(), s.watch.clone())).collect();
         for sink in &settings.sinks {
             let metrics = Arc::new(sink::Metrics::default());
             let half = halves.add(&sink.name, Metrics::Sink(Arc::clone(&metrics)));
-            let (sink, share, watched) = (Arc::new(sink.clone()), share.clone(), watched.clone());
-            let group = sink_group(&settings.name, &sink.name);
-            halves.tasks.spawn(supervise(Arc::clone(&half), stop.clone(), move || {
-                let context = (sink.clone(), share.clone(), metrics.clone(), half.ready.clone());
-                run_sink(context, group.clone(), watched.clone())
+            let context = sink::Context {
+                settings: Arc::new(sink.clone()),
+                group: sink_group(&settings.name, &sink.name),
+                memory_bytes,
+                watched: watched.clone(),
+                metrics,
+                stop: stop.clone(),
+                ready: Arc::clone(&half.ready),
+            };
+            let clients = Arc::clone(clients);
+            halves.tasks.spawn(supervise(half, stop.clone(), move || {
+                let (clients, context) = (Arc::clone(&clients), context.clone());
+                async move { sink::run(clients.get(&context.settings.mongodb).await?, context).await }
             }));
         }
         halves
@@ -163,46 +174,6 @@ impl Halves {
         self.halves.push(Arc::clone(&half));
         half
     }
-}
-
-/// What all halves get.
-#[derive(Clone)]
-struct Share {
-    clients: Arc<Clients>,
-    stop: CancellationToken,
-    memory_bytes: usize,
-}
-
-type Ready = Arc<std::sync::atomic::AtomicBool>;
-
-async fn run_source(
-    (settings, share, metrics, ready): (Arc<config::Source>, Share, Arc<source::Metrics>, Ready),
-    (pipeline, owner, checkpoint): (String, String, config::Checkpoint),
-) -> Result<(), Failure> {
-    let client = share.clients.get(&settings.mongodb).await?;
-    let Share { stop, memory_bytes, .. } = share;
-    source::run(source::Context {
-        settings,
-        pipeline,
-        owner,
-        client,
-        checkpoint,
-        memory_bytes,
-        metrics,
-        stop,
-        ready,
-    })
-    .await
-}
-
-async fn run_sink(
-    (settings, share, metrics, ready): (Arc<config::Sink>, Share, Arc<sink::Metrics>, Ready),
-    group: String,
-    watched: Vec<(config::Mongodb, crate::namespace::Patterns)>,
-) -> Result<(), Failure> {
-    let client = share.clients.get(&settings.mongodb).await?;
-    let Share { stop, memory_bytes, .. } = share;
-    sink::run(sink::Context { settings, group, client, memory_bytes, watched, metrics, stop, ready }).await
 }
 
 /// The consumer group of a sink.

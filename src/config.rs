@@ -72,7 +72,7 @@ pub struct Settings {
     /// How the daemon logs.
     pub log: Log,
     /// Where the HTTP interface listens; `None` switches it off.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Admin>,
     /// Bytes that may wait anywhere in the process, librdkafka's queues included.
     pub memory_bytes: usize,
     /// How long a stop may take to drain.
@@ -83,6 +83,15 @@ pub struct Settings {
     pub sources: Vec<Source>,
     /// Kafka → MongoDB halves, in the order of the file.
     pub sinks: Vec<Sink>,
+}
+
+/// The HTTP interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What callers of `/metrics` and `/status` have to bring; always there when `listen` is not loopback.
+    pub token: Option<Secret>,
 }
 
 /// How the daemon logs.

@@ -50,7 +50,8 @@ const GROUP_RECORDS: usize = 512;
 /// …or this many bytes of records, whichever comes first.
 const GROUP_BYTES: usize = 256 << 10;
 
-/// What a source needs to run.
+/// What a source needs to run, over all of its restarts.
+#[derive(Clone)]
 pub struct Context {
     /// The half's settings.
     pub settings: Arc<config::Source>,
@@ -58,8 +59,8 @@ pub struct Context {
     pub pipeline: String,
     /// This process, as it signs checkpoints.
     pub owner: String,
-    /// The deployment that is watched.
-    pub client: Client,
+    /// Whether whole resume tokens may be logged.
+    pub identifiers: bool,
     /// Where and how often positions are stored.
     pub checkpoint: config::Checkpoint,
     /// This half's share of the byte budget: half of it for replies that wait, half for records on their way.
@@ -72,26 +73,27 @@ pub struct Context {
     pub ready: Arc<AtomicBool>,
 }
 
-/// Runs the source until it is told to stop (then everything read is acknowledged and stored) or fails.
+/// Runs the source on the deployment behind `client` until it is told to stop (then everything read is acknowledged and stored) or fails.
 ///
 /// # Errors
 /// What ended it, with the verdict on starting it again.
-pub async fn run(context: Context) -> Result<(), Failure> {
+pub async fn run(client: Client, context: Context) -> Result<(), Failure> {
     let half = format!("source {}", context.settings.name);
     let in_flight_bytes = context.memory_bytes / 2;
     let publisher = Arc::new(Publisher::open(&half, &context.settings.kafka, in_flight_bytes).await?);
-    let outcome = run_with(&context, &publisher, in_flight_bytes).await;
+    let outcome = run_with(&client, &context, &publisher, in_flight_bytes).await;
     context.ready.store(false, Ordering::Relaxed);
     kafka::drop_aside(publisher);
     outcome
 }
 
 async fn run_with(
+    client: &Client,
     context: &Context,
     publisher: &Arc<Publisher>,
     in_flight_bytes: usize,
 ) -> Result<(), Failure> {
-    let (store, identity, position) = start_position(context, publisher).await?;
+    let (store, identity, position) = start_position(client, context, publisher).await?;
     let metrics = &context.metrics;
     metrics.started(&position);
     let keeper = Keeper::start(
@@ -102,7 +104,7 @@ async fn run_with(
         Arc::clone(metrics),
     );
     let watcher = Watcher::start(
-        context.client.clone(),
+        client.clone(),
         Arc::clone(&context.settings),
         position.clone(),
         context.memory_bytes - in_flight_bytes,
@@ -132,11 +134,12 @@ async fn run_with(
 /// The position from which a source starts is durable before the first record is sent: a crash right after the start
 /// must not start at a later "latest".
 async fn start_position(
+    client: &Client,
     context: &Context,
     publisher: &Publisher,
 ) -> Result<(Store, Identity, Position), Failure> {
     let name = checkpoint::name(&context.pipeline, &context.settings.name);
-    let deployment = mongo::deployment_id(&context.client).await?;
+    let deployment = mongo::deployment_id(client).await?;
     let mut store = match &context.checkpoint.store {
         CheckpointStore::Kafka => {
             Store::Kafka(checkpoint::KafkaStore::new(context.settings.kafka.clone(), name))
@@ -151,14 +154,15 @@ async fn start_position(
     let position = match store.load(publisher).await? {
         Some(found) => {
             check_deployment(&place, found.deployment.as_deref(), deployment.as_deref())?;
-            tracing::info!(source, position = %found.position, from = place, "resuming");
+            let token = found.position.token.as_ref().filter(|_| context.identifiers).map(ResumeToken::data);
+            tracing::info!(source, position = %found.position, token, from = place, "resuming");
             found.position
         }
         None => {
             let time = match context.settings.start {
                 Start::At(time) => time,
                 Start::Latest => {
-                    let mut time = mongo::operation_time(&context.client).await?;
+                    let mut time = mongo::operation_time(client).await?;
                     time.increment += 1;
                     time
                 }

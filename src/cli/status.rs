@@ -22,10 +22,11 @@ pub(super) fn main(config: &Path) -> ExitCode {
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
-    let Some(address) = settings.admin else {
+    let Some(admin) = settings.admin else {
         complain("admin.enabled is false: there is nothing to ask");
         return ExitCode::FAILURE;
     };
+    let address = admin.listen;
     match ask(address) {
         Ok((is_ready, body)) => {
             print!("{body}");

@@ -6,11 +6,11 @@
 mod halves;
 mod reading;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use self::reading::{Reader, Section};
 use super::{
-    Checkpoint, CheckpointStore, Invalid, Kafka, Log, Mongodb, Problem, Secret, Settings,
+    Admin, Checkpoint, CheckpointStore, Invalid, Kafka, Log, Mongodb, Problem, Secret, Settings,
     choice::StoreKind,
     connection::{check_bootstrap_servers, check_property, check_uri},
     layers::{Expanded, Places},
@@ -47,11 +47,7 @@ pub(super) fn settings(
     }
     halves::refuse_loops(&mut reader, &sources, &sinks);
     let log = log(&mut reader, &root.section("log"));
-    let admin_section = root.section("admin");
-    let enabled = reader.flag(&admin_section, "enabled");
-    let listen = reader.parse(&admin_section, "listen", |text| {
-        text.parse().map_err(|_| Invalid("is no address; write one like \"127.0.0.1:9464\"".into()))
-    });
+    let admin = admin(&mut reader, &root.section("admin"));
     let limits = root.section("limits");
     let memory_bytes = reader.size(&limits, "memory");
     let shutdown_timeout = reader.parse(&limits, "shutdown_timeout", parse_duration);
@@ -60,13 +56,33 @@ pub(super) fn settings(
     Some(Settings {
         name: name?,
         log: log?,
-        admin: enabled?.then_some(listen?),
+        admin: admin?,
         memory_bytes: memory_bytes?,
         shutdown_timeout: shutdown_timeout?,
         checkpoint,
         sources,
         sinks,
     })
+}
+
+/// The outer `None` is a problem, the inner one an interface that is switched off.
+fn admin(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Option<Admin>> {
+    let token = reader.parse_unshown(section, "token", |text| {
+        if text.is_empty() { Err(Invalid("is empty".into())) } else { Ok(Secret::new(text)) }
+    });
+    let is_local = |listen: &SocketAddr| listen.ip().is_loopback() || section.has("token");
+    let listen = reader.parse(section, "listen", |text| {
+        let listen = text
+            .parse::<SocketAddr>()
+            .map_err(|_| Invalid("is no address; write one like \"127.0.0.1:9464\"".into()))?;
+        if is_local(&listen) {
+            return Ok(listen);
+        }
+        Err(Invalid("can be reached from elsewhere; set admin.token too, or listen on 127.0.0.1".into()))
+    });
+    let enabled = reader.flag(section, "enabled")?;
+    let listen = listen?;
+    Some(enabled.then_some(Admin { listen, token }))
 }
 
 /// Names become parts of topic and group names, and of file names.

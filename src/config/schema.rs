@@ -136,6 +136,7 @@ const ADMIN: &[Key] = &[
     key("enabled", Kind::Boolean, Default::Boolean(true)),
     // Loopback, because what it shows is not for everybody.
     key("listen", Kind::Text, Default::Text("127.0.0.1:9464")),
+    key("token", Kind::Secret, Default::None),
 ];
 
 const LIMITS: &[Key] = &[

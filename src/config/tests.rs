@@ -52,7 +52,7 @@ fn the_smallest_file_gets_every_default() {
     let settings = settings(MINIMAL);
     assert_eq!(settings.name, "shop");
     assert_eq!(settings.memory_bytes, 64_000_000);
-    assert_eq!(settings.admin, "127.0.0.1:9464".parse().ok());
+    assert_eq!(settings.admin.map(|admin| admin.listen), "127.0.0.1:9464".parse().ok());
     assert_eq!(settings.shutdown_timeout, Duration::from_secs(10));
     assert!(matches!(settings.checkpoint.store, CheckpointStore::Kafka));
     let source = &settings.sources[0];
