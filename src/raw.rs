@@ -116,8 +116,7 @@ impl<'a> Element<'a> {
 
     /// The bytes of a string, symbol or code element, without length and terminator.
     pub fn as_text(self) -> Option<&'a [u8]> {
-        matches!(self.kind, kind::STRING | kind::SYMBOL | kind::CODE)
-            .then(|| &self.value[4..self.value.len() - 1])
+        matches!(self.kind, kind::STRING | kind::SYMBOL | kind::CODE).then(|| &self.value[4..self.value.len() - 1])
     }
 
     /// The whole number.
@@ -388,10 +387,7 @@ mod tests {
         assert_eq!(names, [b"_id".to_vec(), b"n".to_vec(), b"a".to_vec()]);
         let nested = document.get("n").expect("sound").expect("there").as_document().expect("a document");
         assert_eq!(nested.get("s").expect("sound").expect("there").as_str(), Some("é"));
-        assert_eq!(
-            bson::RawDocumentBuf::from_bytes(bytes).expect("bson agrees").get_i32("_id").ok(),
-            Some(7)
-        );
+        assert_eq!(bson::RawDocumentBuf::from_bytes(bytes).expect("bson agrees").get_i32("_id").ok(), Some(7));
     }
 
     #[test]

@@ -85,10 +85,7 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(300));
         for ceiling in [100, 200, 300, 300] {
             let pause = backoff.next_pause().as_secs_f64() * 1000.0;
-            assert!(
-                (f64::from(ceiling) / 2.0..=f64::from(ceiling)).contains(&pause),
-                "{pause} for {ceiling}"
-            );
+            assert!((f64::from(ceiling) / 2.0..=f64::from(ceiling)).contains(&pause), "{pause} for {ceiling}");
         }
         backoff.reset();
         assert!(backoff.next_pause() <= Duration::from_millis(100));

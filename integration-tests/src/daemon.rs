@@ -35,7 +35,16 @@ pub struct Metrics {
 impl Metrics {
     /// The sum over all samples called `name` whose labels hold `label` (`key="value"`; empty for any).
     pub fn sum(&self, name: &str, label: &str) -> Option<f64> {
-        let samples = self.text.lines().filter_map(|line| {
+        self.samples(name, label).reduce(|a, b| a + b)
+    }
+
+    /// The greatest sample called `name`.
+    pub fn max(&self, name: &str) -> Option<f64> {
+        self.samples(name, "").reduce(f64::max)
+    }
+
+    fn samples(&self, name: &str, label: &str) -> impl Iterator<Item = f64> {
+        self.text.lines().filter_map(move |line| {
             let rest = line.strip_prefix(name)?;
             let value = match rest.strip_prefix('{') {
                 Some(labelled) => {
@@ -46,8 +55,7 @@ impl Metrics {
                 None => return None,
             };
             value.trim().parse::<f64>().ok()
-        });
-        samples.reduce(|a, b| a + b)
+        })
     }
 
     /// As scraped.
@@ -183,6 +191,16 @@ impl Daemon {
     /// Everything that it has logged, over all its starts.
     pub fn log(&self) -> Result<String> {
         fs::read_to_string(self.log_path()).context("the daemon has no log")
+    }
+
+    /// Lines at the level of errors, in order.
+    pub fn errors(&self) -> Result<Vec<String>> {
+        Ok(self
+            .log()?
+            .lines()
+            .filter(|line| line.contains("\"level\":\"ERROR\""))
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Waits until a log line holds all of `words`, and yields it.

@@ -57,7 +57,7 @@ pub fn token(value: &[u8]) -> Result<String> {
 }
 
 struct Keys<'a> {
-    /// Document → what was seen of it. Events without a document are a "document" of their own per collection.
+    /// Document → what was seen of it.
     histories: HashMap<(&'a str, &'a [u8]), History<'a>>,
     places: HashMap<&'a str, ((&'a str, &'a [u8]), usize)>,
 }
@@ -75,7 +75,9 @@ impl<'a> Keys<'a> {
         sorted.sort_by(|a, b| a.token.cmp(&b.token));
         let mut keys = Self { histories: HashMap::new(), places: HashMap::new() };
         for event in sorted {
-            let document = (event.collection.as_str(), event.key.as_slice());
+            // An event that is not about a document has a Kafka key of its own, so it keeps no order with others.
+            let key = if event.key.is_empty() { event.token.as_bytes() } else { event.key.as_slice() };
+            let document = (event.collection.as_str(), key);
             let empty = History { tokens: Vec::new(), last: None, highest: None, restarts: 0 };
             let history = keys.histories.entry(document).or_insert(empty);
             keys.places.insert(&event.token, (document, history.tokens.len()));
@@ -113,7 +115,11 @@ impl History<'_> {
         if !continues {
             // A new run. It may also begin ahead of the last one's end, where that was itself a replay.
             self.restarts += 1;
-            ensure!(self.restarts <= kills, "a new run begins for the {}th time, after {kills} kills", self.restarts);
+            ensure!(
+                self.restarts <= kills,
+                "a new run begins for the {}th time, after {kills} kills",
+                self.restarts
+            );
         }
         self.last = Some(position);
         self.highest = self.highest.max(Some(position));

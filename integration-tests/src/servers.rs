@@ -75,6 +75,20 @@ impl Servers {
         Ok(Self { mongod, kafka, addresses: Addresses { mongodb_uri, kafka: kafka_bootstrap } })
     }
 
+    /// Whether both were started by us.
+    pub fn are_all_ours(&self) -> bool {
+        self.mongod.is_some() && self.kafka.is_some()
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        let origin = |ours: bool| if ours { "started" } else { "named by the environment" };
+        let (mongod, kafka) = (origin(self.mongod.is_some()), origin(self.kafka.is_some()));
+        // A connection string of the user's own may hold a password.
+        let uri = if self.mongod.is_some() { self.addresses.mongodb_uri.as_str() } else { "" };
+        format!("MongoDB {uri} ({mongod}), Kafka {} ({kafka})", self.addresses.kafka)
+    }
+
     /// Where they are.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses

@@ -36,16 +36,14 @@ pub struct Record {
 }
 
 /// All records that are in `topics` now, each partition in order.
-pub async fn read(bootstrap: &str, topics: &[&str]) -> Result<Vec<Record>> {
+pub async fn read(bootstrap: &str, topics: Vec<String>) -> Result<Vec<Record>> {
     let bootstrap = bootstrap.to_owned();
-    let topics: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
     tokio::task::spawn_blocking(move || read_blocking(&bootstrap, &topics)).await?
 }
 
 /// How many records lie in `topics` now, as the partitions' ends tell. Control records count too.
-pub async fn count(bootstrap: &str, topics: &[&str]) -> Result<u64> {
+pub async fn count(bootstrap: &str, topics: Vec<String>) -> Result<u64> {
     let bootstrap = bootstrap.to_owned();
-    let topics: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
     let counting = tokio::task::spawn_blocking(move || {
         let consumer = consumer(&bootstrap)?;
         let mut count = 0;
@@ -58,6 +56,29 @@ pub async fn count(bootstrap: &str, topics: &[&str]) -> Result<u64> {
         Ok(count)
     });
     counting.await?
+}
+
+/// How many records of `topics` the consumer group has committed as done.
+pub async fn committed(bootstrap: &str, group: &str, topics: Vec<String>) -> Result<u64> {
+    let mut config = config(bootstrap);
+    config.set("group.id", group);
+    let counting = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = config.create()?;
+        let mut wanted = TopicPartitionList::new();
+        for topic in &topics {
+            for partition in partitions(&consumer, topic)? {
+                wanted.add_partition(topic, partition);
+            }
+        }
+        let found = consumer.committed_offsets(wanted, REQUEST_TIMEOUT)?;
+        Ok(found.elements().iter().filter_map(|element| element.offset().to_raw()).filter_map(positive).sum())
+    });
+    counting.await?
+}
+
+/// Offsets that mean "none" are negative.
+fn positive(offset: i64) -> Option<u64> {
+    u64::try_from(offset).ok()
 }
 
 /// A record to write: key and value.
@@ -142,12 +163,16 @@ fn read_blocking(bootstrap: &str, topics: &[String]) -> Result<Vec<Record>> {
 }
 
 fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(config(bootstrap).create()?)
+}
+
+fn config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "millrace-tests-reader");
     config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     // The records of an open transaction are none yet; end of partition is reported after control records too.
     config.set("isolation.level", "read_committed");
-    Ok(config.create()?)
+    config
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>> {

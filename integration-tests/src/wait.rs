@@ -57,3 +57,9 @@ impl Attempts {
         Ok(())
     }
 }
+
+/// Lets a fault last. Not for waiting until something has happened.
+pub async fn pass(duration: Duration) {
+    let never = std::future::pending::<()>();
+    tokio::time::timeout(duration, never).await.expect_err("never is later");
+}

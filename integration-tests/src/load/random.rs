@@ -10,12 +10,12 @@ impl Random {
     /// A generator of its own for each pair.
     pub fn new(seed: u64, stream: u32) -> Self {
         let mut random = Self { state: seed ^ (u64::from(stream) << 32) };
-        random.next();
+        random.bits();
         random
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Random {
 
     /// A number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
+        usize::try_from(self.bits() % bound as u64).expect("below a usize")
     }
 
     /// One of `choices`, which must not be empty.

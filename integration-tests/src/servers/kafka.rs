@@ -173,8 +173,12 @@ pub async fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> Resul
 }
 
 /// Deletes topics.
-pub async fn delete_topics(bootstrap: &str, names: &[&str]) -> Result<()> {
-    for outcome in admin(bootstrap)?.delete_topics(names, &AdminOptions::new()).await? {
+pub async fn delete_topics(bootstrap: &str, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for outcome in admin(bootstrap)?.delete_topics(&names, &AdminOptions::new()).await? {
         outcome.map_err(|(topic, code)| anyhow::anyhow!("cannot delete topic {topic}: {code}"))?;
     }
     Ok(())

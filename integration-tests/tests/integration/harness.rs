@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bson::{RawDocumentBuf, doc};
 use integration_tests::{
-    compare, ledger,
+    compare,
     load::{Load, Plan, Types},
     scene::Scene,
     servers::{self, Kafka, KafkaOptions, Mongod, MongodOptions},
@@ -14,16 +14,17 @@ use integration_tests::{
 #[tokio::test(flavor = "multi_thread")]
 async fn the_load_writes_the_same_for_the_same_seed_and_the_comparison_sees_one_changed_byte() -> Result<()> {
     Scene::play(servers::shared().await?, "load", async |scene| {
-        for database in [&scene.database, &scene.copy] {
+        for database in [&scene.pair.database, &scene.pair.copy] {
             let plan = Plan { types: Types::All, database: database.clone(), ..Plan::small(database, 11) };
-            Load::start(&scene.client, &plan).finish().await?;
+            Load::start(&scene.pair.client, &plan).finish().await?;
             // The only values that the clock decides.
             for collection in &plan.collections {
-                let collection = scene.client.database(database).collection::<RawDocumentBuf>(collection);
+                let collection =
+                    scene.pair.client.database(database).collection::<RawDocumentBuf>(collection);
                 collection.update_many(doc! {}, doc! { "$unset": { "changed": "" } }).await?;
             }
         }
-        let same = compare::databases(&scene.client, &scene.database, &scene.copy).await?;
+        let same = scene.pair.compare().await?;
         ensure!(same.is_identical() && same.equal_count > 100, "{same:?}");
 
         let victim =
@@ -37,7 +38,7 @@ async fn the_load_writes_the_same_for_the_same_seed_and_the_comparison_sees_one_
         let deleted = compare::collections(&scene.original("two"), &scene.copied("two")).await?;
         ensure!(deleted.difference.is_some_and(|text| text.contains("lacks")));
 
-        let events = ledger::read(&scene.client, &scene.database, scene.begun).await?;
+        let events = scene.pair.events().await?;
         for operation in ["insert", "update", "replace", "delete"] {
             ensure!(events.iter().any(|event| event.operation == operation), "no {operation}");
         }
@@ -88,9 +89,9 @@ async fn a_broker_takes_records_and_has_them_after_a_restart() -> Result<()> {
     kafka.cont()?;
     kafka.restart().await?;
     produce(&kafka.bootstrap(), &[], "shop.orders").await?;
-    let records = topic::read(&kafka.bootstrap(), &["shop.orders"]).await?;
+    let records = topic::read(&kafka.bootstrap(), vec!["shop.orders".to_owned()]).await?;
     ensure!(records.len() == 2, "{records:?}");
-    ensure!(topic::count(&kafka.bootstrap(), &["shop.orders"]).await? == 2);
+    ensure!(topic::count(&kafka.bootstrap(), vec!["shop.orders".to_owned()]).await? == 2);
     Ok(())
 }
 
