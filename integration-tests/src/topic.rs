@@ -1,0 +1,201 @@
+//! Reads a topic from its beginning to its end, and writes records into one.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use rdkafka::{
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    message::{DeliveryResult, Headers},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence of the broker while a topic is being read.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A record as it lies in a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Its place there.
+    pub offset: i64,
+    /// The key's bytes, if there is a key.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// All records that are in `topics` now, each partition in order.
+pub async fn read(bootstrap: &str, topics: Vec<String>) -> Result<Vec<Record>> {
+    let bootstrap = bootstrap.to_owned();
+    tokio::task::spawn_blocking(move || read_blocking(&bootstrap, &topics)).await?
+}
+
+/// How many records lie in `topics` now, as the partitions' ends tell. Control records count too.
+pub async fn count(bootstrap: &str, topics: Vec<String>) -> Result<u64> {
+    let bootstrap = bootstrap.to_owned();
+    let counting = tokio::task::spawn_blocking(move || {
+        let consumer = consumer(&bootstrap)?;
+        let mut count = 0;
+        for topic in &topics {
+            for partition in partitions(&consumer, topic)? {
+                let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
+                count += u64::try_from(high - low)?;
+            }
+        }
+        Ok(count)
+    });
+    counting.await?
+}
+
+/// How many records of `topics` the consumer group has committed as done.
+pub async fn committed(bootstrap: &str, group: &str, topics: Vec<String>) -> Result<u64> {
+    let mut config = config(bootstrap);
+    config.set("group.id", group);
+    let counting = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = config.create()?;
+        let mut wanted = TopicPartitionList::new();
+        for topic in &topics {
+            for partition in partitions(&consumer, topic)? {
+                wanted.add_partition(topic, partition);
+            }
+        }
+        let found = consumer.committed_offsets(wanted, REQUEST_TIMEOUT)?;
+        Ok(found.elements().iter().filter_map(|element| element.offset().to_raw()).filter_map(positive).sum())
+    });
+    counting.await?
+}
+
+/// Offsets that mean "none" are negative.
+fn positive(offset: i64) -> Option<u64> {
+    u64::try_from(offset).ok()
+}
+
+/// A record to write: key and value.
+pub type Entry = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Writes records into a topic and waits until each is acknowledged. `properties` are librdkafka's.
+pub async fn write(
+    bootstrap: &str,
+    properties: &[(String, String)],
+    topic: &str,
+    entries: Vec<Entry>,
+) -> Result<()> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("message.timeout.ms", "10000")
+        .set("enable.idempotence", "true");
+    config.extend(properties.iter().cloned());
+    let topic = topic.to_owned();
+    tokio::task::spawn_blocking(move || write_blocking(&config, &topic, &entries)).await?
+}
+
+fn write_blocking(config: &ClientConfig, topic: &str, entries: &[Entry]) -> Result<()> {
+    let producer: BaseProducer<Deliveries> = config.create_with_context(Deliveries::default())?;
+    for (key, value) in entries {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+        record.key = key.as_deref();
+        record.payload = value.as_deref();
+        producer.send(record).map_err(|(error, _)| error)?;
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(REQUEST_TIMEOUT * 2)?;
+    match producer.context().first_error.lock().expect("no holder panics").take() {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Keeps the first record's error that was not delivered.
+#[derive(Default)]
+struct Deliveries {
+    first_error: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.first_error.lock().expect("no holder panics").get_or_insert_with(|| error.clone());
+        }
+    }
+}
+
+fn read_blocking(bootstrap: &str, topics: &[String]) -> Result<Vec<Record>> {
+    let consumer = consumer(bootstrap)?;
+    let mut assignment = TopicPartitionList::new();
+    for topic in topics {
+        for partition in partitions(&consumer, topic)? {
+            assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
+        }
+    }
+    let mut open_count = assignment.count();
+    consumer.assign(&assignment)?;
+    let mut records = Vec::new();
+    let mut last_heard = Instant::now();
+    while open_count > 0 {
+        match consumer.poll(Duration::from_millis(200)) {
+            None if last_heard.elapsed() > SILENCE_LIMIT => {
+                bail!("the broker fell silent while {topics:?} were read")
+            }
+            None => continue,
+            Some(Ok(message)) => records.push(record(&message)),
+            Some(Err(KafkaError::PartitionEOF(_))) => open_count -= 1,
+            Some(Err(error)) => return Err(error.into()),
+        }
+        last_heard = Instant::now();
+    }
+    Ok(records)
+}
+
+fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(config(bootstrap).create()?)
+}
+
+fn config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("group.id", "millrace-tests-reader");
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    // The records of an open transaction are none yet; end of partition is reported after control records too.
+    config.set("isolation.level", "read_committed");
+    config
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        bail!("no metadata for topic {topic}");
+    };
+    if let Some(error) = found.error() {
+        bail!("topic {topic} cannot be read: {error:?}");
+    }
+    Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+}
+
+fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map(|headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+    });
+    Record {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,94 @@
+//! A position that cannot be continued stops the source, which says what was lost and what can be done.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bson::doc;
+use integration_tests::{
+    ledger,
+    scene::{Scene, says},
+    servers::{self, Addresses, Mongod, MongodOptions},
+    wait,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_has_left_the_oplog_stops_the_source_which_says_what_was_lost() -> Result<()> {
+    let _alone = servers::alone().await;
+    let mongod = Mongod::start(MongodOptions { oplog_mb: Some(1), ..MongodOptions::default() }).await?;
+    let addresses = Addresses { mongodb_uri: mongod.uri(), ..servers::shared().await?.clone() };
+    Scene::play(&addresses, "history", async |scene| {
+        let mut daemon = scene.daemon(&scene.config(&scene.source("")))?;
+        daemon.start_ready().await?;
+        scene.load(|plan| plan.operations = 50).finish().await?;
+        scene.pair.in_order(0).await?;
+        daemon.terminate().await?;
+        let stopped_at = ledger::now(&scene.pair.client).await?;
+        roll_oplog_over(scene, stopped_at).await?;
+
+        let before = scene.pair.record_count().await?;
+        daemon.start()?;
+        let status = daemon.exit(SOON).await?;
+        ensure!(status.code() == Some(1), "its only half is down, but it ended with {status}");
+        let errors = daemon.errors()?;
+        let loss = errors.iter().find(|line| line.contains("no longer in the oplog"));
+        says(loss.map_or("", String::as_str), &["source shop", "are lost", "remove the checkpoint"])?;
+        ensure!(scene.pair.record_count().await? == before, "it went on");
+        Ok(())
+    })
+    .await
+}
+
+/// Writes until the oldest oplog entry is younger than `time`.
+async fn roll_oplog_over(scene: &Scene, time: bson::Timestamp) -> Result<()> {
+    let filler = scene.pair.client.database("filler").collection::<bson::Document>("filler");
+    let oplog = scene.pair.client.database("local").collection::<bson::Document>("oplog.rs");
+    let documents: Vec<_> = (0..16).map(|_| doc! { "filler": "x".repeat(1 << 20) }).collect();
+    wait::until("the oplog to roll over", Duration::from_secs(120), async || {
+        filler.insert_many(&documents).await?;
+        let oldest = oplog.find_one(doc! {}).sort(doc! { "$natural": 1 }).await?;
+        let oldest = oldest.map(|entry| entry.get_timestamp("ts")).transpose()?;
+        Ok(oldest.filter(|&oldest| oldest > time).map(|_| ()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_of_another_deployment_is_refused() -> Result<()> {
+    let _alone = servers::alone().await;
+    let other = Mongod::start(MongodOptions::default()).await?;
+    Scene::play(servers::shared().await?, "deployment", async |scene| {
+        let config = scene.config(&scene.source(""));
+        let mut daemon = scene.daemon(&config)?;
+        daemon.start_ready().await?;
+        scene.load(|plan| plan.operations = 20).finish().await?;
+        scene.pair.in_order(0).await?;
+        daemon.terminate().await?;
+        daemon.configure(&config.replace(&scene.addresses.mongodb_uri, &other.uri()))?;
+        daemon.start()?;
+        let status = daemon.exit(SOON).await?;
+        ensure!(status.code() == Some(1), "{status}");
+        says(&daemon.errors()?.join("\n"), &["belongs to another MongoDB deployment"])
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_checkpoint_is_refused_and_left_alone() -> Result<()> {
+    Scene::play(servers::shared().await?, "damaged", async |scene| {
+        let directory = scene.path("checkpoints");
+        let checkpoint = format!("[checkpoint]\nstore = \"file\"\ndirectory = \"{}\"\n", directory.display());
+        let mut daemon = scene.daemon(&scene.config(&(scene.source("") + &checkpoint)))?;
+        daemon.start_ready().await?;
+        daemon.terminate().await?;
+        let file = std::fs::read_dir(&directory)?.next().expect("a checkpoint was stored")?.path();
+        std::fs::write(&file, "{\"version\": 1, ")?;
+        daemon.start()?;
+        ensure!(daemon.exit(SOON).await?.code() == Some(1));
+        says(&daemon.errors()?.join("\n"), &["cannot be read", "nothing was changed"])?;
+        ensure!(std::fs::read_to_string(&file)? == "{\"version\": 1, ");
+        Ok(())
+    })
+    .await
+}

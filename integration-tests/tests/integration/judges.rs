@@ -1,0 +1,89 @@
+//! The judges judge rightly: what they let pass is what design promises, and nothing else.
+
+use integration_tests::{
+    ledger::Event,
+    order::{self, Summary},
+    topic::Record,
+};
+
+fn event(key: u8, token: &str) -> Event {
+    Event {
+        token: token.to_owned(),
+        operation: "update".to_owned(),
+        collection: "c".to_owned(),
+        key: vec![key],
+    }
+}
+
+/// The events of keys 1 and 2, interleaved.
+fn events() -> Vec<Event> {
+    vec![event(1, "A0"), event(2, "A1"), event(1, "A2"), event(1, "A3"), event(2, "A4")]
+}
+
+fn record(key: u8, offset: i64, token: &str) -> Record {
+    let value = format!("{{\"_id\": {{\"_data\": \"{token}\"}}}}");
+    Record {
+        topic: "db.c".to_owned(),
+        partition: i32::from(key),
+        offset,
+        key: Some(vec![key]),
+        value: Some(value.into_bytes()),
+        headers: Vec::new(),
+    }
+}
+
+/// The records of key 1 in this order, then all of key 2 as they were.
+fn judge(tokens_of_key_1: &[&str], kills: usize) -> Result<Summary, String> {
+    let first = tokens_of_key_1.iter().enumerate().map(|(at, token)| record(1, at as i64, token));
+    let records: Vec<Record> = first.chain([record(2, 0, "A1"), record(2, 1, "A4")]).collect();
+    order::check(&events(), &records, kills).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn a_topic_with_every_event_once_and_in_order_passes() {
+    let expected = Summary { event_count: 5, repeat_count: 0, most_restarts: 0 };
+    assert_eq!(judge(&["A0", "A2", "A3"], 0), Ok(expected));
+}
+
+#[test]
+fn a_replay_after_a_kill_passes_once_per_kill() {
+    let replayed = ["A0", "A2", "A0", "A2", "A3"];
+    let expected = Summary { event_count: 5, repeat_count: 2, most_restarts: 1 };
+    assert_eq!(judge(&replayed, 1), Ok(expected));
+    let error = judge(&replayed, 0).expect_err("nobody was killed");
+    assert!(error.contains("a new run"), "{error}");
+}
+
+#[test]
+fn a_repeat_of_the_same_event_is_a_new_run() {
+    assert!(judge(&["A0", "A2", "A2", "A3"], 0).is_err());
+    assert!(judge(&["A0", "A2", "A2", "A3"], 1).is_ok());
+}
+
+#[test]
+fn a_missing_event_is_found_wherever_it_is() {
+    for present in [&["A0", "A2"][..], &["A0", "A3"], &["A2", "A3"], &[]] {
+        assert!(judge(present, 5).is_err(), "{present:?}");
+    }
+}
+
+#[test]
+fn a_replay_that_skips_inside_what_is_there_is_found() {
+    let error = judge(&["A0", "A2", "A3", "A0", "A3"], 1).expect_err("A2 is skipped in the second run");
+    assert!(error.contains("a new run"), "{error}");
+}
+
+#[test]
+fn an_event_that_never_happened_is_found() {
+    let error = judge(&["A0", "A2", "A3", "B0"], 5).expect_err("B0 is unknown");
+    assert!(error.contains("no such event"), "{error}");
+}
+
+#[test]
+fn records_of_one_document_in_two_partitions_are_found() {
+    let mut records: Vec<Record> = vec![record(1, 0, "A0"), record(1, 1, "A2"), record(1, 2, "A3")];
+    records[2].partition = 7;
+    records.extend([record(2, 0, "A1"), record(2, 1, "A4")]);
+    let error = order::check(&events(), &records, 0).expect_err("key 1 is in two partitions");
+    assert!(format!("{error:#}").contains("two keys or partitions"), "{error:#}");
+}

@@ -1,0 +1,13 @@
+//! Everything that needs real servers, and the harness's own judges: one binary, a module per behaviour.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they found")]
+
+mod config_errors;
+mod golden;
+mod harness;
+mod history;
+mod judges;
+mod namespaces;
+mod pipeline;
+mod process;
+mod resilience;
+mod security;
