@@ -1,0 +1,239 @@
+//! Record → target namespace. Pure.
+//!
+//! A target comes from data, so it is judged before anything is written to it: only namespaces inside the sink's
+//! `allow`, never the server's own, never one that a source of this process watches in the same deployment (what is
+//! written there would come back as an event, for ever).
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    config::{Piece, Template},
+    namespace::{Namespace, Patterns},
+};
+
+/// Namespaces remembered with their judgement; a topic that makes up more of them starts the memory afresh.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Where records go, by the sink's template.
+#[derive(Debug)]
+pub struct Routes {
+    template: Template,
+    allow: Patterns,
+    watched: Vec<Patterns>,
+    known: HashMap<Vec<u8>, Result<Arc<Namespace>, Error>>,
+    /// The key of the look-up, kept for its memory.
+    scratch: Vec<u8>,
+}
+
+/// Why a record has no target. Names the target: a namespace is no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A topic of documents must name database and collection.
+    #[error("topic {0} has no dot that splits database and collection; set the sink's namespace")]
+    TopicWithoutDot(String),
+    /// What the template makes is not a namespace.
+    #[error("{target:?} is no namespace: {reason}")]
+    Invalid {
+        /// What the template made.
+        target: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A namespace of the server itself.
+    #[error("{0} belongs to the server; no record may write there")]
+    Reserved(Namespace),
+    /// Outside of what the sink may touch.
+    #[error("{0} is not among the namespaces that the sink may write; extend its allow list")]
+    NotAllowed(Namespace),
+    /// A loop.
+    #[error("{0} is watched by a source of this process; change the sink's namespace or exclude it there")]
+    Watched(Namespace),
+}
+
+impl Routes {
+    /// `watched`: what the sources of this process watch in the deployment that the sink writes to.
+    pub fn new(template: Template, allow: Patterns, watched: Vec<Patterns>) -> Self {
+        Self { template, allow, watched, known: HashMap::new(), scratch: Vec::new() }
+    }
+
+    /// The target of a record of `topic`; `event` is the database and collection that its event names, if it is one.
+    ///
+    /// # Errors
+    /// When there is none, or the sink must not write there.
+    pub fn target(&mut self, topic: &str, event: Option<(&str, &str)>) -> Result<Arc<Namespace>, Error> {
+        // Neither a topic nor a database has a NUL, a collection comes last: no two inputs share a key.
+        self.scratch.clear();
+        for part in [topic, event.map_or("", |(db, _)| db), event.map_or("", |(_, coll)| coll)] {
+            self.scratch.extend_from_slice(part.as_bytes());
+            self.scratch.push(0);
+        }
+        if let Some(known) = self.known.get(&self.scratch) {
+            return known.clone();
+        }
+        let judged = self.judge(topic, event).map(Arc::new);
+        if self.known.len() >= MAX_REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(self.scratch.clone(), judged.clone());
+        judged
+    }
+
+    fn judge(&self, topic: &str, event: Option<(&str, &str)>) -> Result<Namespace, Error> {
+        let namespace = split(&self.render(topic, event)?)?;
+        if is_reserved(&namespace) {
+            return Err(Error::Reserved(namespace));
+        }
+        if !self.allow.matches(&namespace.db, &namespace.coll) {
+            return Err(Error::NotAllowed(namespace));
+        }
+        if self.watched.iter().any(|watched| watched.matches(&namespace.db, &namespace.coll)) {
+            return Err(Error::Watched(namespace));
+        }
+        Ok(namespace)
+    }
+
+    fn render(&self, topic: &str, event: Option<(&str, &str)>) -> Result<String, Error> {
+        let source = event.or_else(|| topic.split_once('.'));
+        let named = || source.ok_or_else(|| Error::TopicWithoutDot(topic.to_owned()));
+        let mut target = String::new();
+        for piece in &self.template.pieces {
+            target.push_str(match piece {
+                Piece::Text(text) => text,
+                Piece::Database => named()?.0,
+                Piece::Collection => named()?.1,
+                Piece::Topic => topic,
+            });
+        }
+        Ok(target)
+    }
+}
+
+/// Splits at the first dot and checks what the server would check:
+/// <https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions>.
+fn split(target: &str) -> Result<Namespace, Error> {
+    let invalid = |reason| Error::Invalid { target: target.to_owned(), reason };
+    let (db, coll) = target.split_once('.').ok_or_else(|| invalid("it has no dot"))?;
+    if db.is_empty() || coll.is_empty() {
+        return Err(invalid("the database or the collection is empty"));
+    }
+    if db.len() > 63 || target.len() > 255 {
+        return Err(invalid("a database has at most 63 bytes, a namespace at most 255"));
+    }
+    if db.contains(['/', '\\', ' ', '"', '$', '*', '<', '>', ':', '|', '?', '\0']) {
+        return Err(invalid("the database has a character that the server does not take"));
+    }
+    if coll.contains(['$', '\0']) || coll.starts_with('.') || coll.ends_with('.') {
+        return Err(invalid("the collection has a character that the server does not take"));
+    }
+    Ok(Namespace { db: db.to_owned(), coll: coll.to_owned() })
+}
+
+fn is_reserved(namespace: &Namespace) -> bool {
+    // Some deployments fold the case of database names; none has a database of these names in other letters.
+    ["admin", "config", "local"].iter().any(|reserved| namespace.db.eq_ignore_ascii_case(reserved))
+        || namespace.coll.starts_with("system.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::{Glob, Pattern};
+
+    fn patterns(globs: &[(&str, &str)]) -> Patterns {
+        let glob = |text: &str| Glob { text: text.to_owned() };
+        let include = globs.iter().map(|(db, coll)| Pattern::Glob { db: glob(db), coll: glob(coll) }).collect();
+        Patterns { include, exclude: Vec::new() }
+    }
+
+    fn default_template() -> Template {
+        Template { pieces: vec![Piece::Database, Piece::Text(".".into()), Piece::Collection] }
+    }
+
+    fn routes(pieces: Vec<Piece>) -> Routes {
+        Routes::new(Template { pieces }, patterns(&[("*", "*")]), Vec::new())
+    }
+
+    #[test]
+    fn templates_take_the_events_namespace_or_the_topics() {
+        let text = |text: &str| Piece::Text(text.to_owned());
+        let event = Some(("shop", "or.ders"));
+        for (pieces, topic, event, target) in [
+            (default_template().pieces, "any", event, "shop.or.ders"),
+            (default_template().pieces, "shop.or.ders", None, "shop.or.ders"),
+            (vec![text("copy."), Piece::Collection], "any", event, "copy.or.ders"),
+            (vec![text("copy."), Piece::Topic], "plain", None, "copy.plain"),
+            (vec![Piece::Database, text("_copy."), Piece::Collection], "a.b", None, "a_copy.b"),
+            (vec![text("db.all")], "plain", event, "db.all"),
+        ] {
+            let found = routes(pieces).target(topic, event).map(|namespace| namespace.to_string());
+            assert_eq!(found, Ok(target.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_topic_without_a_dot_needs_a_namespace() {
+        let found = routes(default_template().pieces).target("orders", None);
+        assert_eq!(found, Err(Error::TopicWithoutDot("orders".into())));
+    }
+
+    #[test]
+    fn the_servers_own_namespaces_are_never_a_target() {
+        for (db, coll) in [
+            ("admin", "x"),
+            ("config", "x"),
+            ("local", "oplog.rs"),
+            ("Local", "x"),
+            ("shop", "system.users"),
+            ("shop", "system.buckets.x"),
+        ] {
+            let found = routes(default_template().pieces).target("t", Some((db, coll)));
+            assert!(matches!(found, Err(Error::Reserved(_))), "{db}.{coll}: {found:?}");
+        }
+        assert!(routes(default_template().pieces).target("t", Some(("shop", "systems"))).is_ok());
+    }
+
+    #[test]
+    fn what_the_server_would_refuse_is_refused_by_name() {
+        let long = "d".repeat(64);
+        for (db, coll) in [
+            ("", "c"),
+            ("d", ""),
+            ("a b", "c"),
+            ("a$", "c"),
+            (&long, "c"),
+            ("d", "a$b"),
+            ("d", "a\0"),
+            ("d", ".c"),
+            ("d\0", "c"),
+        ] {
+            let found = routes(default_template().pieces).target("t", Some((db, coll)));
+            assert!(matches!(found, Err(Error::Invalid { .. })), "{db:?}.{coll:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn only_allowed_and_unwatched_namespaces_are_written() {
+        let mut routes = Routes::new(
+            default_template(),
+            patterns(&[("shop", "*"), ("copy", "*")]),
+            vec![patterns(&[("shop", "orders")])],
+        );
+        let mut target = |db, coll| routes.target("t", Some((db, coll)));
+        assert!(matches!(target("bank", "accounts"), Err(Error::NotAllowed(_))));
+        assert!(matches!(target("shop", "orders"), Err(Error::Watched(_))));
+        assert!(target("copy", "orders").is_ok());
+        assert!(matches!(target("shop", "orders"), Err(Error::Watched(_))), "remembered as it was judged");
+    }
+
+    #[test]
+    fn namespaces_are_shared_and_the_memory_is_bounded() {
+        let mut routes = routes(default_template().pieces);
+        let first = routes.target("t", Some(("d", "c"))).expect("a target");
+        let again = routes.target("t", Some(("d", "c"))).expect("a target");
+        assert!(Arc::ptr_eq(&first, &again));
+        for number in 0..=MAX_REMEMBERED {
+            assert!(routes.target("t", Some(("d", &format!("c{number}")))).is_ok());
+        }
+        assert!(routes.known.len() <= MAX_REMEMBERED);
+    }
+}
