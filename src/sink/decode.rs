@@ -227,7 +227,13 @@ struct Fields<'a> {
 
 impl Default for Fields<'_> {
     fn default() -> Self {
-        Self { operation: None, ns: None, document_key: None, full_document: FullDocument::Absent, update: None }
+        Self {
+            operation: None,
+            ns: None,
+            document_key: None,
+            full_document: FullDocument::Absent,
+            update: None,
+        }
     }
 }
 
@@ -286,7 +292,10 @@ fn operation(name: &str) -> Kind {
         "update" => Kind::Document(Operation::Update),
         "replace" => Kind::Document(Operation::Replace),
         "delete" => Kind::Document(Operation::Delete),
-        _ => OTHER_OPERATIONS.iter().find(|other| **other == name).map_or(Kind::Unknown, |other| Kind::Other(other)),
+        _ => OTHER_OPERATIONS
+            .iter()
+            .find(|other| **other == name)
+            .map_or(Kind::Unknown, |other| Kind::Other(other)),
     }
 }
 
@@ -304,7 +313,9 @@ impl Event {
             Operation::Update if !is_full && self.document_key.is_none() => {
                 Err(Error::NotAnEvent("an update without documentKey and fullDocument"))
             }
-            Operation::Update if matches!(self.full_document, FullDocument::Absent) && self.update.is_none() => {
+            Operation::Update
+                if matches!(self.full_document, FullDocument::Absent) && self.update.is_none() =>
+            {
                 Err(Error::NotAnEvent("an update without updateDescription and fullDocument"))
             }
             _ => Ok(()),
@@ -472,11 +483,13 @@ mod tests {
 
     #[test]
     fn json_events_become_the_same_bson() {
-        let text = br#"{"operationType": "delete", "ns": {"db": "d", "coll": "c"}, "documentKey": {"_id": "x"}}"#;
+        let text =
+            br#"{"operationType": "delete", "ns": {"db": "d", "coll": "c"}, "documentKey": {"_id": "x"}}"#;
         let change = decode(record(None, Some(text.to_vec())), ValueShape::Event, Format::Json);
         let Ok(Change::Event(event)) = change else { panic!("{change:?}") };
         assert_eq!(event.document_key().map(Document::as_bytes), Some(&bytes(&doc! { "_id": "x" })[..]));
-        let torn = decode(record(None, Some(b"{\"operationType\":".to_vec())), ValueShape::Event, Format::Json);
+        let torn =
+            decode(record(None, Some(b"{\"operationType\":".to_vec())), ValueShape::Event, Format::Json);
         assert!(matches!(torn, Err(Error::ValueJson(_))), "{torn:?}");
     }
 

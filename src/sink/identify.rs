@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn ids_that_no_document_can_have_are_errors() {
-        let regex = bson::Regex { pattern: "a".try_into().expect("no NUL"), options: "".try_into().expect("no NUL") };
+        let regex =
+            bson::Regex { pattern: "a".try_into().expect("no NUL"), options: "".try_into().expect("no NUL") };
         for value in [Bson::Array(vec![]), Bson::Undefined, Bson::RegularExpression(regex)] {
             let bytes = doc! { "_id": value.clone() }.to_vec().expect("writable");
             let found = Id::of(Document::new(&bytes).expect("sound"), "document");

@@ -79,7 +79,9 @@ impl Progress {
     pub fn take_commits(&mut self) -> Vec<(Partition, i64)> {
         let mut commits = Vec::new();
         for (partition, state) in &mut self.partitions {
-            if let Some(next_offset) = state.durable_next.filter(|_| state.durable_next > state.committed_next) {
+            if let Some(next_offset) =
+                state.durable_next.filter(|_| state.durable_next > state.committed_next)
+            {
                 state.committed_next = Some(next_offset);
                 commits.push((partition.clone(), next_offset));
             }

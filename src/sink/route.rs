@@ -141,7 +141,8 @@ mod tests {
 
     fn patterns(globs: &[(&str, &str)]) -> Patterns {
         let glob = |text: &str| Glob { text: text.to_owned() };
-        let include = globs.iter().map(|(db, coll)| Pattern::Glob { db: glob(db), coll: glob(coll) }).collect();
+        let include =
+            globs.iter().map(|(db, coll)| Pattern::Glob { db: glob(db), coll: glob(coll) }).collect();
         Patterns { include, exclude: Vec::new() }
     }
 
