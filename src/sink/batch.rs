@@ -67,6 +67,8 @@ pub struct Item {
     pub statement: Statement,
     /// The last record that had a part in it.
     pub place: Place,
+    /// Whether the document was deleted because it was there under another spelling of its `_id`.
+    pub is_recreated: bool,
     /// Which lane it takes.
     lane_hash: u64,
 }
@@ -134,7 +136,7 @@ impl Batch {
             let known = Known { index: self.items.len(), is_exact: write.key.is_exact };
             documents.insert(write.key.bytes, known);
             let statement = Statement::from(write.kind);
-            self.items.push(Item { namespace: write.namespace, id: write.id, statement, place, lane_hash });
+            self.items.push(Item { namespace: write.namespace, id: write.id, statement, place, is_recreated: false, lane_hash });
         }
         self.bytes += size;
         self.skip(now);
@@ -202,6 +204,14 @@ impl From<Kind> for Statement {
 }
 
 impl Statement {
+    /// The document turned out to be there.
+    pub fn insert_to_replace(&mut self) {
+        if let Self::Insert(_) = self {
+            let Self::Insert(body) = std::mem::replace(self, Self::Delete) else { return };
+            *self = Self::Replace(body);
+        }
+    }
+
     /// Whether what follows still fits into one statement.
     fn takes(&self, next: &Kind) -> bool {
         let Kind::Delta(next) = next else { return true };
