@@ -206,10 +206,10 @@ impl From<Kind> for Statement {
 impl Statement {
     /// The document turned out to be there.
     pub fn insert_to_replace(&mut self) {
-        if let Self::Insert(_) = self {
-            let Self::Insert(body) = std::mem::replace(self, Self::Delete) else { return };
-            *self = Self::Replace(body);
-        }
+        *self = match std::mem::replace(self, Self::Delete) {
+            Self::Insert(body) => Self::Replace(body),
+            other => other,
+        };
     }
 
     /// Whether what follows still fits into one statement.

@@ -299,6 +299,16 @@ fn operation(name: &str) -> Kind {
     }
 }
 
+impl Change {
+    /// The database and collection that an event names.
+    pub fn namespace(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Event(event) => Some(event.namespace()),
+            Self::Document { .. } | Self::Tombstone(_) | Self::Skipped(_) => None,
+        }
+    }
+}
+
 impl Event {
     /// An event must carry what its operation needs, or it would write something else than what happened.
     fn check(&self) -> Result<(), Error> {

@@ -165,6 +165,7 @@ impl Target {
                     round.again.push(item);
                 }
                 Some((verdict::Item::Replace, _)) => {
+                    self.metrics.duplicates.fetch_add(1, Relaxed);
                     item.statement.insert_to_replace();
                     round.again.push(item);
                 }
@@ -180,8 +181,7 @@ impl Target {
             self.send(&item.namespace, &item.place, command).await?;
             round.again.push(item);
         }
-        self.metrics.retried.fetch_add(round.again.len() as u64, Relaxed);
-        Ok(round)
+                Ok(round)
     }
 
     /// Tries what met another document's unique value in the order of the records, as long as that helps.

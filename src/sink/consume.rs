@@ -1,0 +1,474 @@
+//! Kafka → one channel of events.
+//!
+//! librdkafka's consumer lives on a thread of its own, because its calls and callbacks block. Assumes that the loop at
+//! the other end always takes from the channel, except while it writes out what it has, which is bounded in time.
+//! Promises:
+//! - records come in the order of their partition, and none of a partition after its [`Event::Revoked`] until it is
+//!   assigned again;
+//! - a revoked partition is given up only after the loop has answered (or took too long), its offsets committed;
+//! - a partition starts at the group's committed offset, at its beginning if there is none, and never jumps silently;
+//! - no more bytes are under way than the budget says; when it is used up for long, the partitions are paused, so that
+//!   the group does not take this member for dead.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc as sync_mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Message,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use self::{rebalance::Listener, topics::Topics};
+use super::{
+    Metrics,
+    decode::Record,
+    progress::{Partition, Place},
+};
+use crate::{config, kafka, retry::Failure};
+
+mod drained;
+mod rebalance;
+mod topics;
+
+pub use drained::is_drained;
+
+/// Longest wait for a record; commits and topics are looked after in between.
+const POLL: Duration = Duration::from_millis(100);
+/// Longest time without polling before the partitions are paused.
+const PAUSE_AFTER: Duration = Duration::from_secs(5);
+/// Events under way. The bytes are bounded by permits; the rest of an event is small.
+const MAX_EVENTS: usize = 64;
+/// Records are handed over in chunks of at most so many…
+const MAX_CHUNK_RECORDS: usize = 500;
+/// …or so many bytes, unless the budget allows less.
+const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// What a record costs beside its bytes.
+const RECORD_OVERHEAD_BYTES: usize = 100;
+
+/// What the loop learns.
+#[derive(Debug)]
+pub enum Event {
+    /// Records were read.
+    Records(Chunk),
+    /// The cluster has answered, and the group has given this member these partitions (or none).
+    Assigned(Vec<Partition>),
+    /// The cluster has answered, and has no topic that the sink reads.
+    NoTopics,
+    /// These partitions are about to be given up.
+    Revoked {
+        /// Which.
+        partitions: Vec<Partition>,
+        /// Takes the next offsets to commit once nothing of them is under way.
+        answer: sync_mpsc::SyncSender<Vec<(Partition, i64)>>,
+    },
+    /// These partitions are somebody else's already: nothing of them may be committed.
+    Lost(Vec<Partition>),
+    /// The consumer cannot go on.
+    Failed(Failure),
+}
+
+/// Records, and the bytes that they hold of the budget.
+#[derive(Debug)]
+pub struct Chunk {
+    /// In the order of each partition.
+    pub records: Vec<Record>,
+    /// Given back when dropped.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// The consumer as the loop sees it.
+pub struct Consumer {
+    events: mpsc::Receiver<Event>,
+    orders: sync_mpsc::Sender<Order>,
+    closing: Arc<AtomicBool>,
+    finished: oneshot::Receiver<()>,
+}
+
+enum Order {
+    Commit(Vec<(Partition, i64)>),
+    /// Commit these, answer, and leave the group.
+    Close(Vec<(Partition, i64)>),
+}
+
+impl Consumer {
+    /// Starts the thread. `memory_bytes` is what librdkafka's queues and the channel may hold together.
+    ///
+    /// # Errors
+    /// When a property is one that librdkafka does not take.
+    pub fn start(
+        settings: &Arc<config::Sink>,
+        group: &str,
+        memory_bytes: usize,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, Failure> {
+        let (events_in, events) = mpsc::channel(MAX_EVENTS);
+        let (orders, orders_out) = sync_mpsc::channel();
+        let (finish, finished) = oneshot::channel();
+        let closing = Arc::new(AtomicBool::new(false));
+        let listener = Listener::new(settings, &events_in, metrics, &closing);
+        let context = listener.kafka.clone();
+        let consumer: BaseConsumer<Listener> = client_config(settings, group, memory_bytes)
+            .create_with_context(listener)
+            .map_err(|error| Failure::stop(format!("cannot use [kafka.properties]: {error}")))?;
+        let budget = (memory_bytes / 2).clamp(1, u32::MAX as usize);
+        let reader = Reader {
+            consumer,
+            context,
+            topics: Topics::new(Arc::clone(settings)),
+            events: events_in,
+            orders: orders_out,
+            budget,
+            permits: Arc::new(Semaphore::new(budget)),
+            runtime: tokio::runtime::Handle::current(),
+            blocked: None,
+            settings: Arc::clone(settings),
+        };
+        std::thread::Builder::new()
+            .name(format!("sink {}", settings.name))
+            .spawn(move || {
+                reader.run();
+                // The receiver is gone if the half has failed and does not wait.
+                let _is_awaited = finish.send(());
+            })
+            .map_err(|error| Failure::retry(format!("cannot start the consumer's thread: {error}")))?;
+        Ok(Self { events, orders, closing, finished })
+    }
+
+    /// The next event. Cancel-safe.
+    pub async fn next(&mut self) -> Event {
+        let ended = || Event::Failed(Failure::retry("the consumer's thread has ended"));
+        self.events.recv().await.unwrap_or_else(ended)
+    }
+
+    /// Commits without waiting.
+    pub fn commit(&self, offsets: Vec<(Partition, i64)>) {
+        if !offsets.is_empty() && self.orders.send(Order::Commit(offsets)).is_err() {
+            tracing::debug!("a commit came after the end of the consumer's thread");
+        }
+    }
+
+    /// Commits these offsets, leaves the group and waits until the consumer is gone.
+    pub async fn close(mut self, offsets: Vec<(Partition, i64)>) {
+        self.closing.store(true, Relaxed);
+        let is_running = self.orders.send(Order::Close(offsets)).is_ok();
+        // Whoever waits to hand something over must not wait for ever.
+        self.events.close();
+        while self.events.recv().await.is_some() {}
+        if is_running && self.finished.await.is_err() {
+            tracing::warn!("the consumer's thread has ended by itself");
+        }
+    }
+}
+
+/// The properties of the consumer. `memory_bytes / 2` is for what librdkafka fetches ahead.
+fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> ClientConfig {
+    let mut client = kafka::client_config(&settings.kafka);
+    let fetched_bytes = (memory_bytes / 2).max(128 << 10);
+    // The queue may exceed its limit by one fetch, so a fetch is small against it. librdkafka takes no fetch that is
+    // smaller than a message may be; brokers send a larger message all the same when it is next.
+    let fetch_bytes = (fetched_bytes / 4).clamp(32 << 10, 50 << 20);
+    for (property, value) in [
+        ("queued.max.messages.kbytes", fetched_bytes / 2 / 1024),
+        ("queued.min.messages", (fetched_bytes / 512).clamp(1000, 100_000)),
+        ("message.max.bytes", fetch_bytes.min(1_000_000)),
+        ("fetch.max.bytes", fetch_bytes),
+        ("fetch.message.max.bytes", (fetch_bytes / 2).max(16 << 10)),
+        ("statistics.interval.ms", 5000),
+    ] {
+        client.set(property, value.to_string());
+    }
+    for (property, value) in [
+        ("group.id", group),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+    ] {
+        client.set(property, value);
+    }
+    client
+}
+
+/// The thread's side.
+struct Reader {
+    consumer: BaseConsumer<Listener>,
+    context: kafka::Context,
+    topics: Topics,
+    events: mpsc::Sender<Event>,
+    orders: sync_mpsc::Receiver<Order>,
+    budget: usize,
+    permits: Arc<Semaphore>,
+    runtime: tokio::runtime::Handle,
+    /// Since when the records read so far find no room.
+    blocked: Option<Blocked>,
+    settings: Arc<config::Sink>,
+}
+
+struct Blocked {
+    since: Instant,
+    is_paused: bool,
+}
+
+/// What was read and not handed over. Shared with the rebalance callback, which runs inside of a poll on this thread.
+#[derive(Debug, Default)]
+struct Pending {
+    records: Vec<Record>,
+    bytes: usize,
+    /// The topic of the last record: most records share it with the one before.
+    topic: Option<Arc<str>>,
+}
+
+/// Why the thread ends.
+struct Ended;
+
+impl Reader {
+    fn run(mut self) {
+        while self.step().is_ok() {}
+        // Dropping the consumer leaves the group and waits for that; callbacks only let go from here on.
+        self.consumer.context().closing.store(true, Relaxed);
+    }
+
+    fn step(&mut self) -> Result<(), Ended> {
+        self.obey()?;
+        if let Err(failure) = self.topics.refresh(&self.consumer, &self.context, &self.events) {
+            return self.fail(failure);
+        }
+        if self.blocked.is_some() {
+            return self.step_blocked();
+        }
+        let wait = if self.pending_is_empty() { POLL } else { Duration::ZERO };
+        let is_idle = !self.poll(wait)?;
+        if is_idle || self.chunk_is_full() {
+            self.hand_over(Duration::ZERO)?;
+        }
+        Ok(())
+    }
+
+    /// The budget is used up: wait for room, and do not let the group wait for a poll.
+    fn step_blocked(&mut self) -> Result<(), Ended> {
+        self.hand_over(POLL)?;
+        let Some(blocked) = &mut self.blocked else { return Ok(()) };
+        if blocked.since.elapsed() < PAUSE_AFTER {
+            return Ok(());
+        }
+        if !blocked.is_paused {
+            tracing::debug!(sink = self.settings.name, "partitions are paused until there is room");
+            blocked.is_paused = true;
+            self.pause();
+        }
+        // A partition that was assigned in between is not paused yet.
+        if self.poll(Duration::ZERO)? {
+            self.pause();
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self) -> Result<(), Ended> {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Commit(offsets)) => self.commit(&offsets, CommitMode::Async),
+                Ok(Order::Close(offsets)) => {
+                    self.commit(&offsets, CommitMode::Sync);
+                    return Err(Ended);
+                }
+                Err(sync_mpsc::TryRecvError::Empty) => return Ok(()),
+                Err(sync_mpsc::TryRecvError::Disconnected) => return Err(Ended),
+            }
+        }
+    }
+
+    fn commit(&self, offsets: &[(Partition, i64)], mode: CommitMode) {
+        self.consumer.context().commit(&self.consumer, offsets, mode);
+    }
+
+    /// Polls once; whether there was something.
+    fn poll(&mut self, wait: Duration) -> Result<bool, Ended> {
+        match self.consumer.poll(wait) {
+            None => Ok(false),
+            Some(Ok(message)) => {
+                self.consumer.context().pending().push(&message);
+                Ok(true)
+            }
+            Some(Err(error)) => self.judge(&error).map_or(Ok(true), |failure| self.fail(failure).map(|()| true)),
+        }
+    }
+
+    /// Whether an error ends this consumer. Most do not: librdkafka goes on by itself and its context logs them.
+    fn judge(&self, error: &KafkaError) -> Option<Failure> {
+        let what = format!("cannot read as group member at {}", self.settings.kafka.bootstrap_servers);
+        let code = kafka::code(error);
+        match (error, code) {
+            (KafkaError::PartitionEOF(_), _) => None,
+            (KafkaError::MessageConsumptionFatal(_), _) => Some(Failure::retry(format!("{what}: {code}"))),
+            // The next start looks at each partition, names it and follows on_history_lost.
+            (_, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Some(Failure::retry("records were deleted from a topic before they were read"))
+            }
+            (
+                _,
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::PollExceeded
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) => None,
+            _ => Some(self.context.failure(&what, code)),
+        }
+    }
+
+    /// Tells the loop why this is the end.
+    fn fail(&self, failure: Failure) -> Result<(), Ended> {
+        self.send(Event::Failed(failure))?;
+        Err(Ended)
+    }
+
+    fn send(&self, event: Event) -> Result<(), Ended> {
+        self.events.blocking_send(event).map_err(|_| Ended)
+    }
+
+    fn pending_is_empty(&self) -> bool {
+        self.consumer.context().pending().records.is_empty()
+    }
+
+    fn chunk_is_full(&self) -> bool {
+        let pending = self.consumer.context().pending();
+        pending.records.len() >= MAX_CHUNK_RECORDS || pending.bytes >= MAX_CHUNK_BYTES.min(self.budget / 4)
+    }
+
+    /// Sends what was read, if there is room within `wait`.
+    fn hand_over(&mut self, wait: Duration) -> Result<(), Ended> {
+        if self.pending_is_empty() {
+            return self.unblock();
+        }
+        // A record larger than the whole budget passes when nothing else is under way.
+        let bytes = self.consumer.context().pending().bytes.min(self.budget) as u32;
+        let permits = Arc::clone(&self.permits);
+        let permit = if wait.is_zero() {
+            permits.try_acquire_many_owned(bytes).ok()
+        } else {
+            // The timer has to be made inside of the runtime.
+            let acquire = async { tokio::time::timeout(wait, permits.acquire_many_owned(bytes)).await };
+            self.runtime.block_on(acquire).ok().and_then(Result::ok)
+        };
+        let Some(permit) = permit else {
+            self.blocked.get_or_insert_with(|| Blocked { since: Instant::now(), is_paused: false });
+            return Ok(());
+        };
+        let records = self.consumer.context().pending().take();
+        self.send(Event::Records(Chunk { records, permit }))?;
+        self.unblock()
+    }
+
+    fn unblock(&mut self) -> Result<(), Ended> {
+        match self.blocked.take() {
+            Some(Blocked { is_paused: true, .. }) => {
+                let outcome = self.consumer.assignment().and_then(|all| self.consumer.resume(&all));
+                outcome.or_else(|error| self.fail(Failure::retry(format!("cannot resume the partitions: {error}"))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn pause(&self) {
+        if let Err(error) = self.consumer.assignment().and_then(|all| self.consumer.pause(&all)) {
+            tracing::warn!(sink = self.settings.name, %error, "partitions cannot be paused");
+        }
+    }
+}
+
+impl Pending {
+    fn push(&mut self, message: &impl Message) {
+        let topic = match &self.topic {
+            Some(topic) if **topic == *message.topic() => Arc::clone(topic),
+            _ => Arc::clone(self.topic.insert(message.topic().into())),
+        };
+        let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
+        self.bytes += RECORD_OVERHEAD_BYTES + key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
+        let partition = Partition { topic, number: message.partition() };
+        self.records.push(Record { place: Place { partition, offset: message.offset() }, key, value });
+    }
+
+    fn take(&mut self) -> Vec<Record> {
+        self.bytes = 0;
+        std::mem::take(&mut self.records)
+    }
+
+    /// Leaves out what was read of partitions that go elsewhere: nobody has seen it, so nobody commits it.
+    fn forget(&mut self, partitions: &[Partition]) {
+        self.records.retain(|record| !partitions.contains(&record.place.partition));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::{OwnedMessage, Timestamp};
+
+    use super::*;
+
+    fn message(topic: &str, partition: i32, offset: i64, value: Option<&[u8]>) -> OwnedMessage {
+        let value = value.map(<[u8]>::to_vec);
+        OwnedMessage::new(value, Some(b"k".to_vec()), topic.into(), Timestamp::NotAvailable, partition, offset, None)
+    }
+
+    fn settings() -> config::Sink {
+        let text = "name = 'shop'\n[mongodb]\nuri = 'mongodb://h/'\n[kafka]\nbootstrap_servers = 'h:1'\n\
+                    [sinks.copy]\ntopics = ['shop.*']\n";
+        let path = std::env::temp_dir().join(format!("millrace-sink-{}.toml", std::process::id()));
+        std::fs::write(&path, text).expect("a writable directory");
+        let loaded = config::load(&path).expect("sound settings");
+        std::fs::remove_file(&path).expect("it was just written");
+        loaded.sinks.into_iter().next().expect("one sink")
+    }
+
+    #[test]
+    fn pending_records_keep_their_order_and_forget_what_goes_elsewhere() {
+        let mut pending = Pending::default();
+        for (topic, partition, offset) in [("a", 0, 5), ("a", 1, 7), ("b", 0, 1), ("a", 0, 6)] {
+            pending.push(&message(topic, partition, offset, Some(b"value")));
+        }
+        assert_eq!(pending.bytes, 4 * (RECORD_OVERHEAD_BYTES + 6));
+        pending.forget(&[Partition { topic: "a".into(), number: 1 }]);
+        let places: Vec<_> = pending.take().iter().map(|record| record.place.to_string()).collect();
+        assert_eq!(places, ["a-0@5", "b-0@1", "a-0@6"]);
+        assert!(pending.records.is_empty() && pending.bytes == 0);
+    }
+
+    #[test]
+    fn a_tombstone_has_no_value_and_an_empty_value_is_one() {
+        let mut pending = Pending::default();
+        pending.push(&message("a", 0, 1, None));
+        pending.push(&message("a", 0, 2, Some(b"")));
+        let values: Vec<_> = pending.take().into_iter().map(|record| record.value).collect();
+        assert_eq!(values, [None, Some(Vec::new())]);
+    }
+
+    #[test]
+    fn librdkafka_takes_the_properties_for_every_budget() {
+        let settings = settings();
+        for memory_bytes in [0, 1 << 20, 32 << 20, 1 << 30, 1 << 40] {
+            let client = client_config(&settings, "millrace.shop.copy", memory_bytes);
+            let consumer: Result<BaseConsumer, _> = client.create();
+            assert!(consumer.is_ok(), "{memory_bytes}: {:?}", consumer.err());
+        }
+    }
+
+    #[test]
+    fn the_daemons_properties_win_over_the_users() {
+        let mut settings = settings();
+        settings.kafka.properties.insert("enable.auto.commit".into(), "true".into());
+        let client = client_config(&settings, "g", 1 << 20);
+        assert_eq!(client.get("enable.auto.commit"), Some("false"));
+        assert_eq!(client.get("group.id"), Some("g"));
+    }
+}
