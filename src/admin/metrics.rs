@@ -128,10 +128,32 @@ fn encode_all<'a, M>(
     Ok(())
 }
 
-const SINK: &[Metric<sink::Metrics>] =
-    &[counter("sink_records", "Records read from Kafka", |m| m.records.load(Relaxed))];
+const SINK: &[Metric<sink::Metrics>] = &[
+    counter("sink_records", "Records read", |m| m.records.load(Relaxed)),
+    counter("sink_record_bytes", "Bytes of their keys and values", |m| m.bytes.load(Relaxed)),
+    counter("sink_skipped_records", "Records that write nothing", |m| m.skipped.load(Relaxed)),
+    counter("sink_documents", "Statements written, after folding", |m| m.documents.load(Relaxed)),
+    counter("sink_batches", "Batches written", |m| m.batches.load(Relaxed)),
+    counter("sink_commands", "Commands sent to MongoDB", |m| m.commands.load(Relaxed)),
+    counter("sink_retries", "Pauses before something was tried again", |m| m.retries.load(Relaxed)),
+    counter("sink_duplicates", "Inserts that met a document and became replaces", |m| {
+        m.duplicates.load(Relaxed)
+    }),
+    counter("sink_commits", "Commits of offsets", |m| m.commits.load(Relaxed)),
+    gauge("sink_lag_records", "Records between committed offsets and the ends of the partitions", |m| {
+        m.lag_records.load(Relaxed)
+    }),
+];
 
 /// The numbers of a sink for `/status`.
 pub(super) fn sink_report(metrics: &sink::Metrics) -> Value {
-    json!({ "records": metrics.records.load(Relaxed) })
+    json!({
+        "records": metrics.records.load(Relaxed),
+        "skippedRecords": metrics.skipped.load(Relaxed),
+        "documents": metrics.documents.load(Relaxed),
+        "batches": metrics.batches.load(Relaxed),
+        "retries": metrics.retries.load(Relaxed),
+        "duplicates": metrics.duplicates.load(Relaxed),
+        "lagRecords": metrics.lag_records.load(Relaxed),
+    })
 }
