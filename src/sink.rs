@@ -63,13 +63,12 @@ use crate::{config, mongo, namespace::Patterns, retry::Failure};
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a sink needs.
+#[derive(Clone)]
 pub struct Context {
     /// What it is told to do.
     pub settings: Arc<config::Sink>,
     /// Its consumer group.
     pub group: String,
-    /// The deployment that it writes to.
-    pub client: mongodb::Client,
     /// Bytes that may wait in it, librdkafka's queues included.
     pub memory_bytes: usize,
     /// What the sources of this process watch, and where.
@@ -107,21 +106,22 @@ pub struct Metrics {
     pub lag_records: AtomicU64,
 }
 
-/// Runs a sink until it is told to stop (then `Ok`, with everything that was begun written and committed) or fails.
+/// Runs a sink into the deployment behind `client` until it is told to stop (then `Ok`, with everything that was begun written and committed) or fails.
 ///
 /// # Errors
 /// Why it cannot go on, and whether to start it again.
-pub async fn run(context: Context) -> Result<(), Failure> {
-    let Context { settings, group, client, memory_bytes, watched, metrics, stop, ready } = context;
-    let ping = client.database("admin").run_command(doc! { "ping": 1 });
+pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failure> {
+    let Context { settings, group, memory_bytes, watched, metrics, stop, ready } = context;
+    let admin = client.database("admin");
     tokio::select! {
-        reply = ping => {
+        reply = admin.run_command(doc! { "ping": 1 }) => {
             reply.map_err(|error| mongo::failure("cannot reach the sink's MongoDB", &error))?;
         }
         () = stop.cancelled() => return Ok(()),
     }
     let consumer = Consumer::start(&settings, &group, memory_bytes, &metrics)?;
-    let watched = watched.into_iter().filter(|(mongodb, _)| *mongodb == settings.mongodb).map(|(_, watched)| watched);
+    let watched =
+        watched.into_iter().filter(|(mongodb, _)| *mongodb == settings.mongodb).map(|(_, watched)| watched);
     let routes = Routes::new(settings.namespace.clone(), settings.allow.clone(), watched.collect());
     let target = Target::new(client, Arc::clone(&metrics), stop.clone());
     let mut flow = Flow::new(settings, memory_bytes, routes, target, metrics);
@@ -231,7 +231,11 @@ impl Flow {
             }
             Event::NoTopics => ready.store(true, Relaxed),
             Event::Assigned(partitions) => {
-                tracing::info!(sink = self.settings.name, partitions = list(&partitions), "partitions assigned");
+                tracing::info!(
+                    sink = self.settings.name,
+                    partitions = list(&partitions),
+                    "partitions assigned"
+                );
                 ready.store(true, Relaxed);
             }
             Event::Revoked { partitions, answer } => {
@@ -239,9 +243,15 @@ impl Flow {
                 self.drain().await?;
                 let safe = self.progress.safe(&partitions);
                 partitions.iter().for_each(|partition| self.progress.forget(partition));
-                tracing::info!(sink = self.settings.name, partitions = list(&partitions), "partitions given up");
+                tracing::info!(
+                    sink = self.settings.name,
+                    partitions = list(&partitions),
+                    "partitions given up"
+                );
                 if answer.send(safe).is_err() {
-                    return Err(Failure::retry("partitions went elsewhere before their records were written"));
+                    return Err(Failure::retry(
+                        "partitions went elsewhere before their records were written",
+                    ));
                 }
             }
             Event::Lost(partitions) if partitions.is_empty() => {}
@@ -251,7 +261,9 @@ impl Flow {
                 self.writing.abort();
                 partitions.iter().for_each(|partition| self.progress.forget(partition));
                 let partitions = list(&partitions);
-                return Err(Failure::retry(format!("the group took {partitions} away: no heartbeat in time")));
+                return Err(Failure::retry(format!(
+                    "the group took {partitions} away: no heartbeat in time"
+                )));
             }
             Event::Failed(failure) => return Err(failure),
         }
@@ -301,13 +313,16 @@ impl Flow {
                 "{place}: {reason}; mend the sink's settings, or move the consumer group past this offset"
             ))
         };
-        let change = decode::decode(record, self.settings.value, self.settings.format).map_err(|e| refused(&e))?;
+        let change =
+            decode::decode(record, self.settings.value, self.settings.format).map_err(|e| refused(&e))?;
         let namespace = match &change {
             Change::Skipped(skip) => {
                 self.tell(skip);
                 None
             }
-            change => Some(self.routes.target(&place.partition.topic, change.namespace()).map_err(|e| refused(&e))?),
+            change => Some(
+                self.routes.target(&place.partition.topic, change.namespace()).map_err(|e| refused(&e))?,
+            ),
         };
         let write = match namespace {
             Some(namespace) => plan::plan(change, namespace).map_err(|e| refused(&e))?,
@@ -336,7 +351,9 @@ impl Flow {
             let sink = &self.settings.name;
             match skip {
                 Skip::Operation(name) => tracing::info!(sink, "{name} events are skipped (told once)"),
-                Skip::Tombstone => tracing::info!(sink, "tombstones in a topic of events are skipped (told once)"),
+                Skip::Tombstone => {
+                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)")
+                }
             }
         }
     }

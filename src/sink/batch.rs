@@ -136,7 +136,14 @@ impl Batch {
             let known = Known { index: self.items.len(), is_exact: write.key.is_exact };
             documents.insert(write.key.bytes, known);
             let statement = Statement::from(write.kind);
-            self.items.push(Item { namespace: write.namespace, id: write.id, statement, place, is_recreated: false, lane_hash });
+            self.items.push(Item {
+                namespace: write.namespace,
+                id: write.id,
+                statement,
+                place,
+                is_recreated: false,
+                lane_hash,
+            });
         }
         self.bytes += size;
         self.skip(now);
@@ -167,7 +174,8 @@ impl Batch {
     pub fn close(&mut self, lanes: usize) -> Vec<Vec<Item>> {
         let items = std::mem::replace(self, Self::new(self.limits)).items;
         let lanes = if items.len() < MIN_LANE_STATEMENTS { 1 } else { lanes.max(1) };
-        let mut split: Vec<Vec<Item>> = (0..lanes).map(|_| Vec::with_capacity(items.len() / lanes + 1)).collect();
+        let mut split: Vec<Vec<Item>> =
+            (0..lanes).map(|_| Vec::with_capacity(items.len() / lanes + 1)).collect();
         for item in items {
             let lane = (item.lane_hash % lanes as u64) as usize;
             split[lane].push(item);
@@ -184,7 +192,9 @@ fn lane_hash(namespace: &Namespace, key: &FoldKey) -> u64 {
 impl Kind {
     fn len(&self) -> usize {
         match self {
-            Self::Insert(body) | Self::Replace(body) | Self::Literal(body) => body.document().as_bytes().len(),
+            Self::Insert(body) | Self::Replace(body) | Self::Literal(body) => {
+                body.document().as_bytes().len()
+            }
             Self::Delta(stages) => stages.len(),
             Self::Delete => 0,
         }
@@ -255,14 +265,16 @@ mod tests {
     use super::{super::progress::Partition, *};
     use crate::raw::Document;
 
-    const LIMITS: Limits = Limits { max_records: 1000, max_bytes: 1 << 20, max_age: Duration::from_millis(50) };
+    const LIMITS: Limits =
+        Limits { max_records: 1000, max_bytes: 1 << 20, max_age: Duration::from_millis(50) };
 
     fn body(text: &str) -> Body {
         Body::whole(doc! { "v": text }.to_vec().expect("writable"))
     }
 
     fn delta(field: &str) -> Kind {
-        let description = doc! { "updatedFields": { field: 1 }, "removedFields": [] }.to_vec().expect("writable");
+        let description =
+            doc! { "updatedFields": { field: 1 }, "removedFields": [] }.to_vec().expect("writable");
         Kind::Delta(super::super::delta::compile(Document::new(&description).expect("sound")).expect("sound"))
     }
 

@@ -118,7 +118,9 @@ fn size(item: &Item) -> usize {
     let content = match &item.statement {
         Statement::Insert(body) | Statement::Replace(body) => body.document().as_bytes().len(),
         Statement::Pipeline { full, stages } => {
-            full.as_ref().map_or(0, |body| body.document().as_bytes().len()) + stages.len() + 8 * stages.count()
+            full.as_ref().map_or(0, |body| body.document().as_bytes().len())
+                + stages.len()
+                + 8 * stages.count()
         }
         Statement::Delete => 0,
     };
@@ -223,7 +225,10 @@ mod tests {
         let mut batch = Batch::new(limits);
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
         let write = Write { namespace, key: id.fold_key().expect("sound"), id, kind };
-        assert!(matches!(batch.add(write, place, std::time::Instant::now()), super::super::batch::Added::Yes));
+        assert!(matches!(
+            batch.add(write, place, std::time::Instant::now()),
+            super::super::batch::Added::Yes
+        ));
         batch.close(1).remove(0).remove(0)
     }
 
@@ -238,7 +243,8 @@ mod tests {
     }
 
     fn expected(verb: &str, list: &str, statements: Vec<Bson>) -> bson::Document {
-        let mut command = doc! { verb: "c.x", "ordered": false, "writeConcern": { "w": "majority" }, "maxTimeMS": 30_000 };
+        let mut command =
+            doc! { verb: "c.x", "ordered": false, "writeConcern": { "w": "majority" }, "maxTimeMS": 30_000 };
         command.insert(list, statements);
         command
     }
@@ -252,12 +258,17 @@ mod tests {
         );
         assert_eq!(
             built(&[item(1, Kind::Delete), item("x", Kind::Delete)]),
-            expected("delete", "deletes", vec![
-                doc! { "q": { "_id": 1 }, "limit": 1 }.into(),
-                doc! { "q": { "_id": "x" }, "limit": 1 }.into(),
-            ])
+            expected(
+                "delete",
+                "deletes",
+                vec![
+                    doc! { "q": { "_id": 1 }, "limit": 1 }.into(),
+                    doc! { "q": { "_id": "x" }, "limit": 1 }.into(),
+                ]
+            )
         );
-        let description = doc! { "updatedFields": { "a": 2 }, "removedFields": [] }.to_vec().expect("writable");
+        let description =
+            doc! { "updatedFields": { "a": 2 }, "removedFields": [] }.to_vec().expect("writable");
         let stages = delta::compile(Document::new(&description).expect("sound")).expect("sound");
         assert_eq!(
             built(&[
@@ -276,9 +287,11 @@ mod tests {
     #[test]
     fn a_document_as_an_id_is_compared_and_not_interpreted() {
         let command = built(&[item(doc! { "$gt": 1 }, Kind::Delete)]);
-        let expected = expected("delete", "deletes", vec![
-            doc! { "q": { "_id": { "$eq": { "$gt": 1 } } }, "limit": 1 }.into(),
-        ]);
+        let expected = expected(
+            "delete",
+            "deletes",
+            vec![doc! { "q": { "_id": { "$eq": { "$gt": 1 } } }, "limit": 1 }.into()],
+        );
         assert_eq!(command, expected);
         let plain = built(&[item(doc! { "a": 1 }, Kind::Delete)]);
         assert!(plain.to_string().contains(r#""q": { "_id": { "a": 1 } }"#), "{plain}");
@@ -315,7 +328,8 @@ mod tests {
         let refused = |index, code, is_on_id| Refused { index, code, is_on_id };
         let expected = vec![refused(3, 11000, true), refused(4, 11000, false), refused(5, 121, false)];
         assert_eq!(reply(errors), Some(Reply { refused: expected, concern: None }));
-        let concern = doc! { "ok": 1.0, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed" } };
+        let concern =
+            doc! { "ok": 1.0, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed" } };
         assert_eq!(reply(concern), Some(Reply { refused: vec![], concern: Some(64) }));
         assert_eq!(reply(doc! { "writeErrors": [{ "index": 1 }] }), None);
     }

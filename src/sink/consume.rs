@@ -297,7 +297,9 @@ impl Reader {
                 self.consumer.context().pending().push(&message);
                 Ok(true)
             }
-            Some(Err(error)) => self.judge(&error).map_or(Ok(true), |failure| self.fail(failure).map(|()| true)),
+            Some(Err(error)) => {
+                self.judge(&error).map_or(Ok(true), |failure| self.fail(failure).map(|()| true))
+            }
         }
     }
 
@@ -374,7 +376,9 @@ impl Reader {
         match self.blocked.take() {
             Some(Blocked { is_paused: true, .. }) => {
                 let outcome = self.consumer.assignment().and_then(|all| self.consumer.resume(&all));
-                outcome.or_else(|error| self.fail(Failure::retry(format!("cannot resume the partitions: {error}"))))
+                outcome.or_else(|error| {
+                    self.fail(Failure::retry(format!("cannot resume the partitions: {error}")))
+                })
             }
             _ => Ok(()),
         }
@@ -394,7 +398,8 @@ impl Pending {
             _ => Arc::clone(self.topic.insert(message.topic().into())),
         };
         let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
-        self.bytes += RECORD_OVERHEAD_BYTES + key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
+        self.bytes +=
+            RECORD_OVERHEAD_BYTES + key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
         let partition = Partition { topic, number: message.partition() };
         self.records.push(Record { place: Place { partition, offset: message.offset() }, key, value });
     }
@@ -418,7 +423,15 @@ mod tests {
 
     fn message(topic: &str, partition: i32, offset: i64, value: Option<&[u8]>) -> OwnedMessage {
         let value = value.map(<[u8]>::to_vec);
-        OwnedMessage::new(value, Some(b"k".to_vec()), topic.into(), Timestamp::NotAvailable, partition, offset, None)
+        OwnedMessage::new(
+            value,
+            Some(b"k".to_vec()),
+            topic.into(),
+            Timestamp::NotAvailable,
+            partition,
+            offset,
+            None,
+        )
     }
 
     fn settings() -> config::Sink {
@@ -426,7 +439,7 @@ mod tests {
                     [sinks.copy]\ntopics = ['shop.*']\n";
         let path = std::env::temp_dir().join(format!("millrace-sink-{}.toml", std::process::id()));
         std::fs::write(&path, text).expect("a writable directory");
-        let loaded = config::load(&path).expect("sound settings");
+        let loaded = config::load(&path, []).expect("sound settings");
         std::fs::remove_file(&path).expect("it was just written");
         loaded.sinks.into_iter().next().expect("one sink")
     }
@@ -466,7 +479,7 @@ mod tests {
     #[test]
     fn the_daemons_properties_win_over_the_users() {
         let mut settings = settings();
-        settings.kafka.properties.insert("enable.auto.commit".into(), "true".into());
+        settings.kafka.properties.insert("enable.auto.commit".into(), config::Secret::new("true"));
         let client = client_config(&settings, "g", 1 << 20);
         assert_eq!(client.get("enable.auto.commit"), Some("false"));
         assert_eq!(client.get("group.id"), Some("g"));

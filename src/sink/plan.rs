@@ -84,7 +84,8 @@ fn plan_event(event: Event) -> Result<Option<(Id, Kind)>, Error> {
         return Ok(Some((key_id.ok_or(identify::Error::Missing("documentKey"))?, Kind::Delete)));
     }
     if let Some(full) = event.full_document() {
-        let full_id = full.get("_id").map_err(Error::Malformed)?.map(|_| Id::of(full, "fullDocument")).transpose()?;
+        let full_id =
+            full.get("_id").map_err(Error::Malformed)?.map(|_| Id::of(full, "fullDocument")).transpose()?;
         let has_own_id = full_id.is_some();
         let id = agree(key_id, full_id)?;
         let body = event.into_full_document().expect("it was there a moment ago");
@@ -144,7 +145,8 @@ fn with_id(id: &Id, body: &Body) -> Body {
 fn needs_literal(document: Document<'_>) -> Result<bool, RawError> {
     for element in document.elements() {
         let element = element?;
-        let is_empty_time = element.kind == kind::TIMESTAMP && element.value == [0; 8] && element.name != b"_id";
+        let is_empty_time =
+            element.kind == kind::TIMESTAMP && element.value == [0; 8] && element.name != b"_id";
         if is_empty_time || element.name.first() == Some(&b'$') {
             return Ok(true);
         }
@@ -165,7 +167,11 @@ mod tests {
     };
     use crate::config::{Format, ValueShape};
 
-    fn planned(shape: ValueShape, key: Option<bson::Document>, value: Option<bson::Document>) -> Result<Option<Write>, Error> {
+    fn planned(
+        shape: ValueShape,
+        key: Option<bson::Document>,
+        value: Option<bson::Document>,
+    ) -> Result<Option<Write>, Error> {
         let bytes = |document: bson::Document| document.to_vec().expect("writable");
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
         let record = Record { place, key: key.map(bytes), value: value.map(bytes) };
@@ -180,7 +186,8 @@ mod tests {
     }
 
     fn described(write: Result<Option<Write>, Error>) -> String {
-        let body = |body: &Body| bson::Document::from_reader(body.document().as_bytes()).expect("sound").to_string();
+        let body =
+            |body: &Body| bson::Document::from_reader(body.document().as_bytes()).expect("sound").to_string();
         match write {
             Err(error) => format!("error: {error}"),
             Ok(None) => "nothing".to_owned(),
@@ -202,8 +209,16 @@ mod tests {
         let nothing = doc! { "updatedFields": {}, "removedFields": [] };
         for (operation, rest, expected) in [
             ("insert", doc! { "documentKey": &key, "fullDocument": &full }, r#"insert { "_id": 1, "a": 2 }"#),
-            ("replace", doc! { "documentKey": &key, "fullDocument": &full }, r#"replace { "_id": 1, "a": 2 }"#),
-            ("update", doc! { "documentKey": &key, "fullDocument": &full }, r#"replace { "_id": 1, "a": 2 }"#),
+            (
+                "replace",
+                doc! { "documentKey": &key, "fullDocument": &full },
+                r#"replace { "_id": 1, "a": 2 }"#,
+            ),
+            (
+                "update",
+                doc! { "documentKey": &key, "fullDocument": &full },
+                r#"replace { "_id": 1, "a": 2 }"#,
+            ),
             ("update", doc! { "documentKey": &key, "updateDescription": &update }, "delta of 1"),
             (
                 "update",
@@ -214,7 +229,11 @@ mod tests {
             ("update", doc! { "documentKey": &key, "updateDescription": &nothing }, "nothing"),
             ("delete", doc! { "documentKey": &key }, "delete"),
             ("insert", doc! { "fullDocument": &full }, r#"insert { "_id": 1, "a": 2 }"#),
-            ("insert", doc! { "documentKey": &key, "fullDocument": { "a": 2 } }, r#"insert { "_id": 1, "a": 2 }"#),
+            (
+                "insert",
+                doc! { "documentKey": &key, "fullDocument": { "a": 2 } },
+                r#"insert { "_id": 1, "a": 2 }"#,
+            ),
         ] {
             assert_eq!(described(event(operation, rest.clone())), expected, "{operation} {rest}");
         }

@@ -105,12 +105,17 @@ pub fn explain(code: i32) -> (&'static str, &'static str) {
         IMMUTABLE_FIELD => ("ImmutableField", "the target has the document under another _id or shard key"),
         73 => ("InvalidNamespace", "change the sink's namespace"),
         79 => ("UnknownReplWriteConcern", "the target must be a member of a replica set or mongos"),
-        121 => ("DocumentValidationFailure", "relax the collection's validator or mend the record's producer"),
-        166 => ("CommandNotSupportedOnView", "the target is a view; change the sink's namespace"),
-        10334 | 17419 | 17420 => ("BSONObjectTooLarge", "the document is larger than the 16 MB that MongoDB takes"),
-        DUPLICATE_KEY => {
-            ("DuplicateKey", "another document has the value of a unique index; drop the index or mend the documents")
+        121 => {
+            ("DocumentValidationFailure", "relax the collection's validator or mend the record's producer")
         }
+        166 => ("CommandNotSupportedOnView", "the target is a view; change the sink's namespace"),
+        10334 | 17419 | 17420 => {
+            ("BSONObjectTooLarge", "the document is larger than the 16 MB that MongoDB takes")
+        }
+        DUPLICATE_KEY => (
+            "DuplicateKey",
+            "another document has the value of a unique index; drop the index or mend the documents",
+        ),
         11600 => ("InterruptedAtShutdown", "wait for the server"),
         10107 => ("NotWritablePrimary", "wait for a primary, or name all members in the uri"),
         14031 => ("OutOfDiskSpace", "give the server more space"),

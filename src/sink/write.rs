@@ -125,7 +125,13 @@ impl Target {
             }
             items = again;
             if passed_by_itself {
-                self.pause(&mut backoff, began, &items[0].namespace, "statements were refused for the moment").await?;
+                self.pause(
+                    &mut backoff,
+                    began,
+                    &items[0].namespace,
+                    "statements were refused for the moment",
+                )
+                .await?;
             }
         }
     }
@@ -150,7 +156,8 @@ impl Target {
                 }
             }
             if verb == Verb::Insert {
-                let met = verdicts[start..].iter().flatten().filter(|(v, _)| *v == verdict::Item::Replace).count();
+                let met =
+                    verdicts[start..].iter().flatten().filter(|(v, _)| *v == verdict::Item::Replace).count();
                 let counts = left.inserts.entry(Arc::clone(&first.namespace)).or_default();
                 *counts = (counts.0 + sent.len(), counts.1 + met);
             }
@@ -181,7 +188,7 @@ impl Target {
             self.send(&item.namespace, &item.place, command).await?;
             round.again.push(item);
         }
-                Ok(round)
+        Ok(round)
     }
 
     /// Tries what met another document's unique value in the order of the records, as long as that helps.
@@ -207,7 +214,12 @@ impl Target {
     }
 
     /// Sends a command until the server has taken it.
-    async fn send(&self, namespace: &Namespace, place: &Place, command: Command) -> Result<command::Reply, Failure> {
+    async fn send(
+        &self,
+        namespace: &Namespace,
+        place: &Place,
+        command: Command,
+    ) -> Result<command::Reply, Failure> {
         let Command { bytes, .. } = command;
         let command = RawDocumentBuf::from_bytes(bytes).expect("the writer ends its documents");
         let mut backoff = new_backoff();
@@ -217,7 +229,9 @@ impl Target {
             let outcome = self.client.database(&namespace.db).run_raw_command(command.clone()).await;
             let reason = match outcome {
                 Ok(reply) => match command::read_reply(&reply) {
-                    Some(command::Reply { concern: Some(code), .. }) => judge_command(namespace, place, code, &[])?,
+                    Some(command::Reply { concern: Some(code), .. }) => {
+                        judge_command(namespace, place, code, &[])?
+                    }
                     Some(reply) => return Ok(reply),
                     None => "the reply is unreadable".to_owned(),
                 },
@@ -290,11 +304,18 @@ fn refusal(item: &Item, code: i32) -> Failure {
 
 fn refused(namespace: &Namespace, place: &Place, code: i32) -> Failure {
     let (name, remedy) = verdict::explain(code);
-    Failure::stop(format!("{place}: MongoDB refuses the write to {namespace} (code {code}, {name}); {remedy}"))
+    Failure::stop(format!(
+        "{place}: MongoDB refuses the write to {namespace} (code {code}, {name}); {remedy}"
+    ))
 }
 
 /// Why a whole command failed, if it may be sent again.
-fn judge_command(namespace: &Namespace, place: &Place, code: i32, labels: &[&str]) -> Result<String, Failure> {
+fn judge_command(
+    namespace: &Namespace,
+    place: &Place,
+    code: i32,
+    labels: &[&str],
+) -> Result<String, Failure> {
     match verdict::of_command(code, labels.iter().copied()) {
         verdict::Command::Again => Ok(format!("code {code}, {}", verdict::explain(code).0)),
         verdict::Command::Stop => Err(refused(namespace, place, code)),

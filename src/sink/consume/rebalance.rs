@@ -70,7 +70,12 @@ impl Listener {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, offsets: &[(Partition, i64)], mode: CommitMode) {
+    pub(super) fn commit(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        offsets: &[(Partition, i64)],
+        mode: CommitMode,
+    ) {
         if offsets.is_empty() {
             return;
         }
@@ -104,7 +109,11 @@ impl Listener {
     }
 
     /// Where each partition starts: never where librdkafka would jump to by itself.
-    fn set_starts(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Result<(), Failure> {
+    fn set_starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        list: &mut TopicPartitionList,
+    ) -> Result<(), Failure> {
         if list.count() == 0 {
             return Ok(());
         }
@@ -116,9 +125,9 @@ impl Listener {
             let (topic, number) = (element.topic(), element.partition());
             let start = match element.offset() {
                 Offset::Offset(next) => {
-                    let (low, high) = consumer
-                        .fetch_watermarks(topic, number, LOOK_UP)
-                        .map_err(|error| looked_up(&format!("cannot read the ends of {topic}-{number}"), &error))?;
+                    let (low, high) = consumer.fetch_watermarks(topic, number, LOOK_UP).map_err(|error| {
+                        looked_up(&format!("cannot read the ends of {topic}-{number}"), &error)
+                    })?;
                     start(&format!("{topic}-{number}"), next, low, high, self.settings.on_history_lost)?
                 }
                 _ => Offset::Beginning,
@@ -158,9 +167,13 @@ fn start(partition: &str, next: i64, low: i64, high: i64, lost: SinkHistoryLost)
         return Ok(Offset::Offset(next));
     }
     let reason = if next < low {
-        format!("{partition}: the group's offset {next} is gone, the lowest that is left is {low}; records were lost")
+        format!(
+            "{partition}: the group's offset {next} is gone, the lowest that is left is {low}; records were lost"
+        )
     } else {
-        format!("{partition}: the group's offset {next} is beyond the end {high}; the topic was made anew or cut")
+        format!(
+            "{partition}: the group's offset {next} is beyond the end {high}; the topic was made anew or cut"
+        )
     };
     match lost {
         SinkHistoryLost::Fail => Err(Failure::stop(format!(
@@ -243,9 +256,15 @@ mod tests {
         for (next, low, high) in [(2, 3, 10), (11, 3, 10)] {
             let failure = start("t-0", next, low, high, SinkHistoryLost::Fail).expect_err("lost");
             assert_eq!(failure.verdict, Verdict::Stop);
-            assert!(failure.message.contains("t-0") && failure.message.contains("on_history_lost"), "{failure}");
+            assert!(
+                failure.message.contains("t-0") && failure.message.contains("on_history_lost"),
+                "{failure}"
+            );
             assert!(failure.message.contains(&next.to_string()), "{failure}");
-            assert_eq!(start("t-0", next, low, high, SinkHistoryLost::Earliest).ok(), Some(Offset::Beginning));
+            assert_eq!(
+                start("t-0", next, low, high, SinkHistoryLost::Earliest).ok(),
+                Some(Offset::Beginning)
+            );
         }
     }
 }

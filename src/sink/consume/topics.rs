@@ -77,7 +77,8 @@ impl Topics {
             }
         };
         let names = metadata.topics().iter().map(|topic| topic.name());
-        let mut found: Vec<_> = names.filter(|name| self.settings.topics.matches(name)).map(str::to_owned).collect();
+        let mut found: Vec<_> =
+            names.filter(|name| self.settings.topics.matches(name)).map(str::to_owned).collect();
         found.sort_unstable();
         let Some(topics) = self.subscription.update(found) else { return Ok(()) };
         if topics.is_empty() {
