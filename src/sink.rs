@@ -129,7 +129,7 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
     let outcome = flow.run(&mut consumer, &stop, &ready).await;
     ready.store(false, Relaxed);
     // Also after a failure: what is durable need not be read again.
-    consumer.close(flow.progress.take_commits()).await;
+    consumer.close(flow.progress.all_safe()).await;
     outcome
 }
 
@@ -352,7 +352,7 @@ impl Flow {
             match skip {
                 Skip::Operation(name) => tracing::info!(sink, "{name} events are skipped (told once)"),
                 Skip::Tombstone => {
-                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)")
+                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
                 }
             }
         }
