@@ -31,9 +31,6 @@ pub mod verdict;
 
 pub mod progress;
 
-#[cfg(test)]
-mod scratch;
-
 use std::{
     collections::{HashSet, VecDeque},
     sync::{

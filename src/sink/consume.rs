@@ -440,9 +440,12 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use rdkafka::message::{OwnedMessage, Timestamp};
 
     use super::*;
+    use crate::namespace::{Patterns, TopicPatterns};
 
     fn message(topic: &str, partition: i32, offset: i64, value: Option<&[u8]>) -> OwnedMessage {
         let value = value.map(<[u8]>::to_vec);
@@ -458,13 +461,20 @@ mod tests {
     }
 
     fn settings() -> config::Sink {
-        let text = "name = 'shop'\n[mongodb]\nuri = 'mongodb://h/'\n[kafka]\nbootstrap_servers = 'h:1'\n\
-                    [sinks.copy]\ntopics = ['shop.*']\n";
-        let path = std::env::temp_dir().join(format!("millrace-sink-{}.toml", std::process::id()));
-        std::fs::write(&path, text).expect("a writable directory");
-        let loaded = config::load(&path, []).expect("sound settings");
-        std::fs::remove_file(&path).expect("it was just written");
-        loaded.sinks.into_iter().next().expect("one sink")
+        let nothing = Patterns { include: Vec::new(), exclude: Vec::new() };
+        config::Sink {
+            name: "copy".into(),
+            kafka: config::Kafka { bootstrap_servers: "localhost:1".into(), properties: BTreeMap::new() },
+            mongodb: config::Mongodb { uri: config::Secret::new("mongodb://localhost:1/") },
+            topics: TopicPatterns { include: Vec::new() },
+            value: config::ValueShape::Event,
+            format: config::Format::Json,
+            namespace: config::Template { pieces: Vec::new() },
+            allow: nothing,
+            batch: config::Batch { max_records: 1, max_bytes: 1, max_age: Duration::ZERO },
+            lanes: 1,
+            on_history_lost: config::SinkHistoryLost::Fail,
+        }
     }
 
     #[test]
