@@ -70,9 +70,11 @@ pub async fn run(
                 tracing::info!("everything that was there has been moved");
                 break false;
             }
-            ended = halves.tasks.join_next() => {
-                let any_left = status.halves.iter().any(|half| !matches!(half.state(), State::Failed { .. }));
-                if ended.is_none() || !any_left || exit_when_idle.is_some() {
+            Some(_) = halves.tasks.join_next() => {
+                let is_failed = |half: &Arc<Half>| matches!(half.state(), State::Failed { .. });
+                let failed = status.halves.iter().filter(|half| is_failed(half)).count();
+                // What is to end when all is moved cannot end well without one of the halves.
+                if failed == status.halves.len() || (failed > 0 && exit_when_idle.is_some()) {
                     break true;
                 }
             }

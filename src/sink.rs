@@ -59,7 +59,7 @@ use crate::{config, mongo, namespace::Patterns, retry::Failure};
 /// Longest time between a batch being durable and its offsets being committed.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a sink needs to run, over all of its restarts.
+/// What a sink needs.
 #[derive(Clone)]
 pub struct Context {
     /// What it is told to do.
@@ -103,16 +103,16 @@ pub struct Metrics {
     pub lag_records: AtomicU64,
 }
 
-/// Runs a sink on the deployment behind `client` until it is told to stop (then `Ok`, with everything that was begun written and committed) or fails.
+/// Runs a sink into the deployment behind `client` until it is told to stop (then `Ok`, with everything that was begun
+/// written and committed) or fails.
 ///
 /// # Errors
 /// Why it cannot go on, and whether to start it again.
 pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failure> {
     let Context { settings, group, memory_bytes, watched, metrics, stop, ready } = context;
     let admin = client.database("admin");
-    let ping = admin.run_command(doc! { "ping": 1 });
     tokio::select! {
-        reply = ping => {
+        reply = admin.run_command(doc! { "ping": 1 }) => {
             reply.map_err(|error| mongo::failure("cannot reach the sink's MongoDB", &error))?;
         }
         () = stop.cancelled() => return Ok(()),
@@ -127,7 +127,7 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
     let outcome = flow.run(&mut consumer, &stop, &ready).await;
     ready.store(false, Relaxed);
     // Also after a failure: what is durable need not be read again.
-    consumer.close(flow.progress.take_commits()).await;
+    consumer.close(flow.progress.all_safe()).await;
     outcome
 }
 
@@ -350,7 +350,7 @@ impl Flow {
             match skip {
                 Skip::Operation(name) => tracing::info!(sink, "{name} events are skipped (told once)"),
                 Skip::Tombstone => {
-                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)")
+                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
                 }
             }
         }

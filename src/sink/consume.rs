@@ -46,6 +46,8 @@ const POLL: Duration = Duration::from_millis(100);
 const PAUSE_AFTER: Duration = Duration::from_secs(5);
 /// Events under way. The bytes are bounded by permits; the rest of an event is small.
 const MAX_EVENTS: usize = 64;
+/// Orders under way. A commit that finds no room is left out: the next one, or the last, covers it.
+const MAX_ORDERS: usize = 16;
 /// Records are handed over in chunks of at most so many…
 const MAX_CHUNK_RECORDS: usize = 500;
 /// …or so many bytes, unless the budget allows less.
@@ -87,7 +89,7 @@ pub struct Chunk {
 /// The consumer as the loop sees it.
 pub struct Consumer {
     events: mpsc::Receiver<Event>,
-    orders: sync_mpsc::Sender<Order>,
+    orders: mpsc::Sender<Order>,
     closing: Arc<AtomicBool>,
     finished: oneshot::Receiver<()>,
 }
@@ -110,7 +112,7 @@ impl Consumer {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, Failure> {
         let (events_in, events) = mpsc::channel(MAX_EVENTS);
-        let (orders, orders_out) = sync_mpsc::channel();
+        let (orders, orders_out) = mpsc::channel(MAX_ORDERS);
         let (finish, finished) = oneshot::channel();
         let closing = Arc::new(AtomicBool::new(false));
         let listener = Listener::new(settings, &events_in, metrics, &closing);
@@ -150,19 +152,19 @@ impl Consumer {
 
     /// Commits without waiting.
     pub fn commit(&self, offsets: Vec<(Partition, i64)>) {
-        if !offsets.is_empty() && self.orders.send(Order::Commit(offsets)).is_err() {
-            tracing::debug!("a commit came after the end of the consumer's thread");
+        if !offsets.is_empty() && self.orders.try_send(Order::Commit(offsets)).is_err() {
+            tracing::debug!("the consumer's thread is busy; these offsets are committed later");
         }
     }
 
     /// Commits these offsets, leaves the group and waits until the consumer is gone.
     pub async fn close(mut self, offsets: Vec<(Partition, i64)>) {
         self.closing.store(true, Relaxed);
-        let is_running = self.orders.send(Order::Close(offsets)).is_ok();
         // Whoever waits to hand something over must not wait for ever.
         self.events.close();
         while self.events.recv().await.is_some() {}
-        if is_running && self.finished.await.is_err() {
+        let is_running = self.orders.send(Order::Close(offsets)).await.is_ok();
+        if !is_running || self.finished.await.is_err() {
             tracing::warn!("the consumer's thread has ended by itself");
         }
     }
@@ -176,7 +178,7 @@ fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> C
     // smaller than a message may be; brokers send a larger message all the same when it is next.
     let fetch_bytes = (fetched_bytes / 4).clamp(32 << 10, 50 << 20);
     for (property, value) in [
-        ("queued.max.messages.kbytes", fetched_bytes / 2 / 1024),
+        ("queued.max.messages.kbytes", (fetched_bytes / 2 / 1024).min(1 << 20)),
         ("queued.min.messages", (fetched_bytes / 512).clamp(1000, 100_000)),
         ("message.max.bytes", fetch_bytes.min(1_000_000)),
         ("fetch.max.bytes", fetch_bytes),
@@ -203,7 +205,7 @@ struct Reader {
     context: kafka::Context,
     topics: Topics,
     events: mpsc::Sender<Event>,
-    orders: sync_mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Order>,
     budget: usize,
     permits: Arc<Semaphore>,
     runtime: tokio::runtime::Handle,
@@ -227,13 +229,37 @@ struct Pending {
 }
 
 /// Why the thread ends.
-struct Ended;
+enum Ended {
+    /// It was told to, with these offsets.
+    Closed(Vec<(Partition, i64)>),
+    /// It has failed, or nobody listens.
+    Failed,
+}
 
 impl Reader {
     fn run(mut self) {
-        while self.step().is_ok() {}
+        let ended = loop {
+            if let Err(ended) = self.step() {
+                break ended;
+            }
+        };
+        let offsets = match ended {
+            Ended::Closed(offsets) => offsets,
+            Ended::Failed => self.last_order(),
+        };
+        self.commit(&offsets, CommitMode::Sync);
         // Dropping the consumer leaves the group and waits for that; callbacks only let go from here on.
         self.consumer.context().closing.store(true, Relaxed);
+    }
+
+    /// The loop closes a consumer also after a failure, because what is durable can be committed.
+    fn last_order(&mut self) -> Vec<(Partition, i64)> {
+        while let Some(order) = self.orders.blocking_recv() {
+            if let Order::Close(offsets) = order {
+                return offsets;
+            }
+        }
+        Vec::new()
     }
 
     fn step(&mut self) -> Result<(), Ended> {
@@ -275,12 +301,9 @@ impl Reader {
         loop {
             match self.orders.try_recv() {
                 Ok(Order::Commit(offsets)) => self.commit(&offsets, CommitMode::Async),
-                Ok(Order::Close(offsets)) => {
-                    self.commit(&offsets, CommitMode::Sync);
-                    return Err(Ended);
-                }
-                Err(sync_mpsc::TryRecvError::Empty) => return Ok(()),
-                Err(sync_mpsc::TryRecvError::Disconnected) => return Err(Ended),
+                Ok(Order::Close(offsets)) => return Err(Ended::Closed(offsets)),
+                Err(mpsc::error::TryRecvError::Empty) => return Ok(()),
+                Err(mpsc::error::TryRecvError::Disconnected) => return Err(Ended::Failed),
             }
         }
     }
@@ -332,11 +355,11 @@ impl Reader {
     /// Tells the loop why this is the end.
     fn fail(&self, failure: Failure) -> Result<(), Ended> {
         self.send(Event::Failed(failure))?;
-        Err(Ended)
+        Err(Ended::Failed)
     }
 
     fn send(&self, event: Event) -> Result<(), Ended> {
-        self.events.blocking_send(event).map_err(|_| Ended)
+        self.events.blocking_send(event).map_err(|_| Ended::Failed)
     }
 
     fn pending_is_empty(&self) -> bool {
@@ -417,9 +440,12 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use rdkafka::message::{OwnedMessage, Timestamp};
 
     use super::*;
+    use crate::namespace::{Patterns, TopicPatterns};
 
     fn message(topic: &str, partition: i32, offset: i64, value: Option<&[u8]>) -> OwnedMessage {
         let value = value.map(<[u8]>::to_vec);
@@ -435,13 +461,20 @@ mod tests {
     }
 
     fn settings() -> config::Sink {
-        let text = "name = 'shop'\n[mongodb]\nuri = 'mongodb://h/'\n[kafka]\nbootstrap_servers = 'h:1'\n\
-                    [sinks.copy]\ntopics = ['shop.*']\n";
-        let path = std::env::temp_dir().join(format!("millrace-sink-{}.toml", std::process::id()));
-        std::fs::write(&path, text).expect("a writable directory");
-        let loaded = config::load(&path).expect("sound settings");
-        std::fs::remove_file(&path).expect("it was just written");
-        loaded.sinks.into_iter().next().expect("one sink")
+        let nothing = Patterns { include: Vec::new(), exclude: Vec::new() };
+        config::Sink {
+            name: "copy".into(),
+            kafka: config::Kafka { bootstrap_servers: "localhost:1".into(), properties: BTreeMap::new() },
+            mongodb: config::Mongodb { uri: config::Secret::new("mongodb://localhost:1/") },
+            topics: TopicPatterns { include: Vec::new() },
+            value: config::ValueShape::Event,
+            format: config::Format::Json,
+            namespace: config::Template { pieces: Vec::new() },
+            allow: nothing,
+            batch: config::Batch { max_records: 1, max_bytes: 1, max_age: Duration::ZERO },
+            lanes: 1,
+            on_history_lost: config::SinkHistoryLost::Fail,
+        }
     }
 
     #[test]
@@ -479,7 +512,7 @@ mod tests {
     #[test]
     fn the_daemons_properties_win_over_the_users() {
         let mut settings = settings();
-        settings.kafka.properties.insert("enable.auto.commit".into(), "true".into());
+        settings.kafka.properties.insert("enable.auto.commit".into(), config::Secret::new("true"));
         let client = client_config(&settings, "g", 1 << 20);
         assert_eq!(client.get("enable.auto.commit"), Some("false"));
         assert_eq!(client.get("group.id"), Some("g"));

@@ -95,6 +95,12 @@ impl Progress {
         partitions.iter().filter_map(|partition| Some((partition.clone(), next(partition)?))).collect()
     }
 
+    /// Next offsets that are safe for all partitions, handed out before or not.
+    pub fn all_safe(&self) -> Vec<(Partition, i64)> {
+        let next = |(partition, state): (&Partition, &State)| Some((partition.clone(), state.durable_next?));
+        self.partitions.iter().filter_map(next).collect()
+    }
+
     /// The partition belongs to another member now, or is read again from its committed offset.
     pub fn forget(&mut self, partition: &Partition) {
         self.partitions.remove(partition);
@@ -171,6 +177,7 @@ mod tests {
         assert_eq!(progress.take_commits(), [(partition(0), 8)]);
         assert_eq!(progress.take_commits(), []);
         assert_eq!(progress.safe(&[partition(0), partition(1)]), [(partition(0), 8)]);
+        assert_eq!(progress.all_safe(), [(partition(0), 8)]);
     }
 
     #[test]

@@ -87,13 +87,12 @@ impl Listener {
             })
             .and_then(|()| consumer.commit(&list, mode));
         match outcome {
-            Ok(()) => self.metrics.commits.fetch_add(1, Relaxed),
-            // What is not committed is read again, and ends the same.
-            Err(error) => {
-                tracing::warn!(sink = self.settings.name, %error, "offsets were not committed");
-                return;
+            Ok(()) => {
+                self.metrics.commits.fetch_add(1, Relaxed);
             }
-        };
+            // What is not committed is read again, and ends the same.
+            Err(error) => tracing::warn!(sink = self.settings.name, %error, "offsets were not committed"),
+        }
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) {

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer as _},
+    metadata::MetadataTopic,
+};
 use tokio::sync::mpsc;
 
 use super::{Event, rebalance::Listener};
@@ -76,7 +79,7 @@ impl Topics {
                 return if failure.verdict == Verdict::Stop { Err(failure) } else { Ok(()) };
             }
         };
-        let names = metadata.topics().iter().map(|topic| topic.name());
+        let names = metadata.topics().iter().map(MetadataTopic::name);
         let mut found: Vec<_> =
             names.filter(|name| self.settings.topics.matches(name)).map(str::to_owned).collect();
         found.sort_unstable();

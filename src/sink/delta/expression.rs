@@ -273,7 +273,7 @@ impl Container<'_, '_> {
                 name,
                 |writer, name| is_shape(writer, name, Shape::Array, place),
                 |writer, name| place.write(writer, name),
-                |writer, name| empty_array(writer, name),
+                empty_array,
             );
         };
         let cut = |writer: &mut Writer, name: &[u8]| match self.cut {
