@@ -123,18 +123,19 @@ impl Kafka {
         self.answers().await
     }
 
-    /// Lets `user` do `operation` (as in the access control tool: `Read`, `Write`, `Create`, …) on resources of `kind`
-    /// (`topic`, `group`, `cluster`) whose names start with `prefix`.
-    pub async fn allow(&self, user: &str, operation: &str, kind: &str, prefix: &str) -> Result<()> {
+    /// Lets `user` do `operations` (as in the access control tool: `Read`, `Write`, `Create`, …) on resources of `kind`
+    /// (`topic`, `group`) whose names start with `prefix`; on all for `*`.
+    pub async fn allow(&self, user: &str, operations: &[&str], kind: &str, prefix: &str) -> Result<()> {
         let mut command = java(&self.directory)?;
         command.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.bootstrap()]);
-        command.args(["--add", "--allow-principal", &format!("User:{user}"), "--operation", operation]);
-        if kind == "cluster" {
-            command.arg("--cluster");
-        } else {
-            command.args([&format!("--{kind}"), prefix, "--resource-pattern-type", "prefixed"]);
+        command.args(["--add", "--allow-principal", &format!("User:{user}"), &format!("--{kind}"), prefix]);
+        if prefix != "*" {
+            command.args(["--resource-pattern-type", "prefixed"]);
         }
-        run(command, "the access control tool").await
+        for operation in operations {
+            command.args(["--operation", operation]);
+        }
+        tokio::task::spawn_blocking(move || finish(command, "the access control tool")).await?
     }
 
     async fn answers(&mut self) -> Result<()> {
@@ -268,10 +269,6 @@ fn java(directory: &Scratch) -> Result<Command> {
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
     command.arg("-cp").arg(fetch::kafka_jars()?.join("*"));
     Ok(command)
-}
-
-async fn run(command: Command, name: &'static str) -> Result<()> {
-    tokio::task::spawn_blocking(move || finish(command, name)).await?
 }
 
 fn finish(mut command: Command, name: &str) -> Result<()> {

@@ -27,13 +27,10 @@ async fn secured() -> Result<&'static Secured> {
         let kafka = KafkaOptions { users: users.into(), auto_create_topics: false };
         let mongod = MongodOptions { secure: true, ..MongodOptions::default() };
         let (mongod, kafka) = tokio::try_join!(Mongod::start(mongod), Kafka::start(kafka))?;
-        for operation in ["Describe", "Read", "Write", "Create", "DescribeConfigs"] {
-            kafka.allow("full", operation, "topic", "").await?;
-        }
-        kafka.allow("full", "Read", "group", "millrace.").await?;
-        for operation in ["Describe", "Write"] {
-            kafka.allow("no_create", operation, "topic", "").await?;
-        }
+        let all = ["Describe", "Read", "Write", "Create", "DescribeConfigs"];
+        kafka.allow("full", &all, "topic", "*").await?;
+        kafka.allow("full", &["Read"], "group", "millrace.").await?;
+        kafka.allow("no_create", &["Describe", "Write"], "topic", "*").await?;
         let everywhere = doc! { "role": "readWriteAnyDatabase", "db": "admin" };
         let monitor = doc! { "role": "clusterMonitor", "db": "admin" };
         mongod.create_user("full", "full-secret", vec![everywhere, monitor.clone()]).await?;
