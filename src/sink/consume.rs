@@ -170,6 +170,9 @@ impl Consumer {
     }
 }
 
+/// Above the lowest that brokers take by default (6 s), and three heartbeats of 3 s.
+const SESSION_TIMEOUT_MS: &str = "10000";
+
 /// The properties of the consumer. `memory_bytes / 2` is for what librdkafka fetches ahead.
 fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> ClientConfig {
     let mut client = kafka::client_config(&settings.kafka);
@@ -195,6 +198,11 @@ fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> C
         ("auto.offset.reset", "error"),
     ] {
         client.set(property, value);
+    }
+    // After a crash the group waits this long for the dead member before it gives the partitions to the next one.
+    // librdkafka's 45 s are made for Java's pauses; a user's own value wins.
+    if client.get("session.timeout.ms").is_none() {
+        client.set("session.timeout.ms", SESSION_TIMEOUT_MS);
     }
     client
 }
