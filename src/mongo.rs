@@ -110,10 +110,24 @@ pub fn describe(error: &Error) -> String {
             format!("{} (code {}, {})", command.message, command.code, command.code_name)
         }
         ErrorKind::Io(io) => format!("connection failed: {io}"),
-        ErrorKind::ServerSelection { message, .. } => format!("no usable server: {message}"),
+        ErrorKind::ServerSelection { message, .. } => no_usable_server(message),
         ErrorKind::Authentication { message, .. } => message.clone(),
         kind => kind.to_string(),
     }
+}
+
+/// The driver's account of a failed server selection without the parts that are for its developers. The reason why no
+/// server could be used (a closed port, a certificate) is only there, as text; it is shown and never judged by.
+fn no_usable_server(message: &str) -> String {
+    let servers = message.split_once("Servers: [").map_or(message, |(_, servers)| servers);
+    let reasons: Vec<&str> = servers
+        .split("{ Address: ")
+        .filter(|server| !server.trim().is_empty())
+        .map(|server| {
+            server.split(", labels: ").next().unwrap_or(server).trim_end_matches([' ', '}', ']', ','])
+        })
+        .collect();
+    format!("no usable server: {}", reasons.join("; "))
 }
 
 /// What identifies a deployment over restarts and changes of hosts: the replica set's id, or the sharded cluster's.
@@ -167,4 +181,20 @@ pub async fn operation_time(client: &Client) -> Result<ClusterTime, Failure> {
 
 async fn run(client: &Client, db: &str, command: Document, what: &str) -> Result<Document, Failure> {
     client.database(db).run_command(command).await.map_err(|error| failure(what, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_server_selection_is_one_short_line() {
+        let message = "Server selection timeout: No available servers. Topology: { Type: ReplicaSetNoPrimary, Set Name: \
+                       rs0, Servers: [ { Address: a:1, Type: Unknown, Error: Kind: I/O error: refused, labels: {\"x\"}, \
+                       backtrace: None }, { Address: b:2, Type: Unknown } ] }";
+        let expected =
+            "no usable server: a:1, Type: Unknown, Error: Kind: I/O error: refused; b:2, Type: Unknown";
+        assert_eq!(no_usable_server(message), expected);
+        assert_eq!(no_usable_server("something else"), "no usable server: something else");
+    }
 }

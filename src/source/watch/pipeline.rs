@@ -98,11 +98,12 @@ fn filter(watch: &Patterns, scope: &Scope) -> Option<Document> {
     let no_collection = if within {
         doc! { "ns.coll": { "$exists": false } }
     } else {
-        // dropDatabase events of databases that are watched, and events without any namespace.
+        // dropDatabase events of databases that are watched, and events without any namespace. What a regular
+        // expression would make of a database alone cannot be told; the drops of its collections are matched.
         let mut databases = vec![doc! { "ns": { "$exists": false } }];
-        databases.extend(watch.include.iter().map(|pattern| match pattern {
-            Pattern::Glob { db, .. } => one_of("ns.db", db),
-            Pattern::Regex(_) => Document::new(),
+        databases.extend(watch.include.iter().filter_map(|pattern| match pattern {
+            Pattern::Glob { db, .. } => Some(one_of("ns.db", db)),
+            Pattern::Regex(_) => None,
         }));
         doc! { "ns.coll": { "$exists": false }, "$or": databases }
     };
