@@ -138,7 +138,10 @@ impl Reader {
                     continue;
                 }
                 Ok(()) => {
-                    tracing::warn!(source = self.settings.name, "the server closed the change stream at once")
+                    tracing::warn!(
+                        source = self.settings.name,
+                        "the server closed the change stream at once"
+                    );
                 }
                 Err(error) => {
                     let failure = self.judge(&error).await;
