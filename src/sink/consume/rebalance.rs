@@ -301,7 +301,7 @@ mod tests {
         let mut settings = settings();
         settings.kafka.bootstrap_servers = cluster.bootstrap_servers();
         // The mock waits for a session's length for members that may yet join.
-        for (property, value) in [("session.timeout.ms", "1500"), ("heartbeat.interval.ms", "100")] {
+        for (property, value) in [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")] {
             settings.kafka.properties.insert(property.to_owned(), config::Secret::new(value));
         }
         Consumer::start(&Arc::new(settings), "millrace.shop.copy", 32 << 20, &Arc::default())
