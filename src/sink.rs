@@ -58,6 +58,9 @@ use crate::{config, mongo, namespace::Patterns, retry::Failure};
 
 /// Longest time between a batch being durable and its offsets being committed.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long partitions that go elsewhere may be written out. The callback that gives them up waits longer than this and
+/// [`command::MAX_TIME`] together.
+const DRAIN_BEFORE_HAND_OVER: Duration = Duration::from_secs(30);
 
 /// What a sink needs.
 #[derive(Clone)]
@@ -126,7 +129,9 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
     let mut consumer = consumer;
     let outcome = flow.run(&mut consumer, &stop, &ready).await;
     ready.store(false, Relaxed);
-    // Also after a failure: what is durable need not be read again.
+    // Also after a failure: nothing may still be written when the half starts again, and what is durable need not be
+    // read again.
+    let outcome = outcome.and(flow.settle().await);
     consumer.close(flow.progress.all_safe()).await;
     outcome
 }
@@ -238,7 +243,7 @@ impl Flow {
             }
             Event::Revoked { partitions, answer } => {
                 self.forget_backlog(&partitions);
-                self.drain().await?;
+                self.drain_in_time().await?;
                 let safe = self.progress.safe(&partitions);
                 partitions.iter().for_each(|partition| self.progress.forget(partition));
                 tracing::info!(
@@ -285,7 +290,13 @@ impl Flow {
             }
             match self.next_record() {
                 Some(record) => self.take(record, now)?,
-                None => return Ok(()),
+                None => {
+                    // Chunks whose records all went elsewhere belong to no batch.
+                    if self.batch.is_empty() {
+                        self.held.clear();
+                    }
+                    return Ok(());
+                }
             }
         }
     }
@@ -393,15 +404,33 @@ impl Flow {
     /// Writes all that is in a batch. What is still in the backlog was never begun.
     async fn drain(&mut self) -> Result<(), Failure> {
         loop {
-            if matches!(self.writing, Writing::Busy(_)) {
-                let written = self.writing.finish().await?;
-                self.finished(written)?;
-            }
+            self.settle().await?;
             if self.batch.is_empty() {
                 return Ok(());
             }
             self.start_writing();
         }
+    }
+
+    /// As [`Self::drain`], for partitions that somebody else is waiting for: what is not written in time must not be
+    /// written after its next owner has begun.
+    async fn drain_in_time(&mut self) -> Result<(), Failure> {
+        if let Ok(outcome) = tokio::time::timeout(DRAIN_BEFORE_HAND_OVER, self.drain()).await {
+            return outcome;
+        }
+        self.writing.abort();
+        // The command that was under way when it broke off may still run in the server, but not for longer than this.
+        tokio::time::sleep(command::MAX_TIME).await;
+        Err(Failure::retry("partitions went elsewhere, and MongoDB did not take their records in time"))
+    }
+
+    /// Waits for the batch that is being written, if there is one.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        if matches!(self.writing, Writing::Busy(_)) {
+            let written = self.writing.finish().await?;
+            self.finished(written)?;
+        }
+        Ok(())
     }
 
     fn forget_backlog(&mut self, partitions: &[Partition]) {
@@ -417,12 +446,14 @@ impl Flow {
 impl Writing {
     /// Returns when the batch that is being written is; never, if there is none. Cancel-safe.
     async fn finish(&mut self) -> Result<Written, Failure> {
-        match self {
-            Self::Busy(task) => {
-                task.await.map_err(|error| Failure::retry(format!("writing a batch broke off: {error}")))
-            }
+        let outcome = match self {
+            Self::Busy(task) => task.await,
             Self::Idle(_) | Self::Broken => std::future::pending().await,
-        }
+        };
+        outcome.map_err(|error| {
+            *self = Self::Broken;
+            Failure::retry(format!("writing a batch broke off: {error}"))
+        })
     }
 
     fn abort(&self) {

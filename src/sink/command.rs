@@ -1,5 +1,7 @@
 //! Statements → commands in bytes, and the server's reply → which statements failed. Pure.
 
+use std::time::Duration;
+
 use super::{
     batch::{Item, Statement},
     identify::Id,
@@ -15,7 +17,7 @@ const MAX_STATEMENTS: usize = 5_000;
 const MAX_BYTES: usize = 12_000_000;
 /// A write that takes longer is stopped by the server, so that an attempt that seems lost does not end after its
 /// successor has begun.
-const MAX_TIME_MS: i32 = 30_000;
+pub const MAX_TIME: Duration = Duration::from_secs(30);
 
 /// The three kinds of commands, in the order in which a lane sends them: a unique value is given up before it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,7 +91,7 @@ fn begin(verb: Verb, namespace: &Namespace) -> Writer {
     writer.begin_document(b"writeConcern");
     writer.string(b"w", b"majority");
     writer.end();
-    writer.int32(b"maxTimeMS", MAX_TIME_MS);
+    writer.int32(b"maxTimeMS", MAX_TIME.as_millis() as i32);
     writer.begin_array(list);
     writer
 }
@@ -221,7 +223,7 @@ mod tests {
         let bytes = doc! { "_id": id.into() }.to_vec().expect("writable");
         let id = Id::of(Document::new(&bytes).expect("sound"), "test").expect("an _id");
         let namespace = Arc::new(Namespace { db: "d".into(), coll: "c.x".into() });
-        let limits = Limits { max_records: 9, max_bytes: 9, max_age: std::time::Duration::ZERO };
+        let limits = Limits { max_records: 9, max_bytes: 9, max_age: Duration::ZERO };
         let mut batch = Batch::new(limits);
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
         let write = Write { namespace, key: id.fold_key().expect("sound"), id, kind };

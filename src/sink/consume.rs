@@ -447,13 +447,13 @@ impl Pending {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use rdkafka::message::{OwnedMessage, Timestamp};
 
     use super::*;
-    use crate::namespace::{Patterns, TopicPatterns};
+    use crate::namespace::{Glob, Patterns, TopicPattern, TopicPatterns};
 
     fn message(topic: &str, partition: i32, offset: i64, value: Option<&[u8]>) -> OwnedMessage {
         let value = value.map(<[u8]>::to_vec);
@@ -468,13 +468,13 @@ mod tests {
         )
     }
 
-    fn settings() -> config::Sink {
+    pub(super) fn settings() -> config::Sink {
         let nothing = Patterns { include: Vec::new(), exclude: Vec::new() };
         config::Sink {
             name: "copy".into(),
             kafka: config::Kafka { bootstrap_servers: "localhost:1".into(), properties: BTreeMap::new() },
             mongodb: config::Mongodb { uri: config::Secret::new("mongodb://localhost:1/") },
-            topics: TopicPatterns { include: Vec::new() },
+            topics: TopicPatterns { include: vec![TopicPattern::Glob(Glob { text: "shop.*".into() })] },
             value: config::ValueShape::Event,
             format: config::Format::Json,
             namespace: config::Template { pieces: Vec::new() },

@@ -103,6 +103,7 @@ pub fn explain(code: i32) -> (&'static str, &'static str) {
         20 => ("IllegalOperation", "the target must be a member of a replica set or mongos"),
         22 => ("InvalidBSON", "the server does not take this document"),
         IMMUTABLE_FIELD => ("ImmutableField", "the target has the document under another _id or shard key"),
+        52 => ("DollarPrefixedFieldName", "the server takes no such name in an _id"),
         73 => ("InvalidNamespace", "change the sink's namespace"),
         79 => ("UnknownReplWriteConcern", "the target must be a member of a replica set or mongos"),
         121 => {

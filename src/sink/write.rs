@@ -138,57 +138,66 @@ impl Target {
 
     /// Sends each item once.
     async fn write_round(&self, items: Vec<Item>, left: &mut Left) -> Result<Round, Failure> {
+        let verdicts = self.send_all(&items, left).await?;
         let mut round = Round::default();
-        let mut rest = &items[..];
-        let mut verdicts: Vec<Option<(verdict::Item, i32)>> = Vec::with_capacity(items.len());
+        for (mut item, verdict) in items.into_iter().zip(verdicts) {
+            let Some((verdict, code)) = verdict else { continue };
+            match verdict {
+                verdict::Item::Again => round.passed_by_itself = true,
+                verdict::Item::Replace => {
+                    self.metrics.duplicates.fetch_add(1, Relaxed);
+                    item.statement.insert_to_replace();
+                }
+                verdict::Item::Recreate if !item.is_recreated => {
+                    item.is_recreated = true;
+                    let command = command::build_deletes(&item.namespace, std::iter::once(&item.id));
+                    self.send(&item.namespace, &item.place, command).await?;
+                }
+                verdict::Item::Conflict => {
+                    left.conflicts.push((item, code));
+                    continue;
+                }
+                verdict::Item::Recreate | verdict::Item::Stop => {
+                    left.fail(&item, code);
+                    continue;
+                }
+            }
+            round.again.push(item);
+        }
+        Ok(round)
+    }
+
+    /// Sends each item once; what the server says to those that it refuses.
+    async fn send_all(
+        &self,
+        items: &[Item],
+        left: &mut Left,
+    ) -> Result<Vec<Option<(verdict::Item, i32)>>, Failure> {
+        let mut verdicts = Vec::with_capacity(items.len());
+        let mut rest = items;
         while let Some(first) = rest.first() {
             let verb = Verb::of(&first.statement);
             let same = rest.partition_point(|item| order(item) == order(first));
             let command = command::build(verb, &first.namespace, &rest[..same]);
-            let (sent, after) = rest.split_at(command.items);
-            let reply = self.send(&first.namespace, &first.place, command).await?;
             let start = verdicts.len();
+            let sent;
+            (sent, rest) = rest.split_at(command.items);
+            let reply = self.send(&first.namespace, &first.place, command).await?;
             verdicts.resize(start + sent.len(), None);
+            let mut met = 0;
             for refused in &reply.refused {
                 let judged = verdict::of_item(refused.code, verb == Verb::Insert, refused.is_on_id);
+                met += usize::from(judged == verdict::Item::Replace);
                 if let Some(slot) = verdicts[start..].get_mut(refused.index) {
                     *slot = Some((judged, refused.code));
                 }
             }
             if verb == Verb::Insert {
-                let met =
-                    verdicts[start..].iter().flatten().filter(|(v, _)| *v == verdict::Item::Replace).count();
                 let counts = left.inserts.entry(Arc::clone(&first.namespace)).or_default();
                 *counts = (counts.0 + sent.len(), counts.1 + met);
             }
-            rest = after;
         }
-        let mut recreated = Vec::new();
-        for (mut item, verdict) in items.into_iter().zip(verdicts) {
-            match verdict {
-                None => {}
-                Some((verdict::Item::Again, _)) => {
-                    round.passed_by_itself = true;
-                    round.again.push(item);
-                }
-                Some((verdict::Item::Replace, _)) => {
-                    self.metrics.duplicates.fetch_add(1, Relaxed);
-                    item.statement.insert_to_replace();
-                    round.again.push(item);
-                }
-                Some((verdict::Item::Recreate, code)) if item.is_recreated => left.fail(&item, code),
-                Some((verdict::Item::Recreate, _)) => recreated.push(item),
-                Some((verdict::Item::Conflict, code)) => left.conflicts.push((item, code)),
-                Some((verdict::Item::Stop, code)) => left.fail(&item, code),
-            }
-        }
-        for mut item in recreated {
-            item.is_recreated = true;
-            let command = command::build_deletes(&item.namespace, std::iter::once(&item.id));
-            self.send(&item.namespace, &item.place, command).await?;
-            round.again.push(item);
-        }
-        Ok(round)
+        Ok(verdicts)
     }
 
     /// Tries what met another document's unique value in the order of the records, as long as that helps.
@@ -299,10 +308,10 @@ fn order(item: &Item) -> (&Namespace, Verb) {
 
 /// Why the server does not take this item's statement.
 fn refusal(item: &Item, code: i32) -> Failure {
-    refused(&item.namespace, &item.place, code)
+    refused(&item.namespace, &item.place.to_string(), code)
 }
 
-fn refused(namespace: &Namespace, place: &Place, code: i32) -> Failure {
+fn refused(namespace: &Namespace, place: &str, code: i32) -> Failure {
     let (name, remedy) = verdict::explain(code);
     Failure::stop(format!(
         "{place}: MongoDB refuses the write to {namespace} (code {code}, {name}); {remedy}"
@@ -318,6 +327,7 @@ fn judge_command(
 ) -> Result<String, Failure> {
     match verdict::of_command(code, labels.iter().copied()) {
         verdict::Command::Again => Ok(format!("code {code}, {}", verdict::explain(code).0)),
-        verdict::Command::Stop => Err(refused(namespace, place, code)),
+        // It is one of those in the command; often it is all of them.
+        verdict::Command::Stop => Err(refused(namespace, &format!("at or after {place}"), code)),
     }
 }

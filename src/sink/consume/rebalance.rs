@@ -32,7 +32,7 @@ use crate::{
 
 /// How long the loop may take to write out what it has of partitions that go elsewhere. The group waits meanwhile, at
 /// most `max.poll.interval.ms` (5 minutes).
-const HAND_OVER: Duration = Duration::from_secs(45);
+const HAND_OVER: Duration = Duration::from_secs(75);
 /// How long a look at offsets may take.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
@@ -237,8 +237,16 @@ impl ClientContext for Listener {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::retry::Verdict;
+    use std::collections::HashMap;
+
+    use rdkafka::{
+        ClientConfig,
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer},
+    };
+
+    use super::{super::Consumer, *};
+    use crate::{retry::Verdict, sink::consume::tests::settings};
 
     #[test]
     fn an_offset_within_the_partition_is_the_start() {
@@ -265,5 +273,136 @@ mod tests {
                 Some(Offset::Beginning)
             );
         }
+    }
+
+    type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+    /// A broker inside of librdkafka with records 0 to 9 in each of two partitions.
+    fn cluster() -> Cluster {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("shop.orders", 2, 1).expect("a topic");
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .create()
+            .expect("a producer");
+        for partition in 0..2 {
+            for number in 0..10 {
+                let value = format!("{number}");
+                let record: BaseRecord<'_, (), _> =
+                    BaseRecord::to("shop.orders").partition(partition).payload(&value);
+                producer.send(record).map_err(|(error, _)| error).expect("room for a record");
+            }
+        }
+        producer.flush(Duration::from_secs(30)).expect("all records are acknowledged");
+        cluster
+    }
+
+    fn member(cluster: &Cluster) -> Consumer {
+        let mut settings = settings();
+        settings.kafka.bootstrap_servers = cluster.bootstrap_servers();
+        // The mock waits for a session's length for members that may yet join.
+        for (property, value) in [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")] {
+            settings.kafka.properties.insert(property.to_owned(), config::Secret::new(value));
+        }
+        Consumer::start(&Arc::new(settings), "millrace.shop.copy", 32 << 20, &Arc::default())
+            .expect("a consumer")
+    }
+
+    /// Takes events until `done` says so; the next offset that was read of each partition.
+    async fn read(
+        member: &mut Consumer,
+        mut done: impl FnMut(&Event, &HashMap<i32, i64>) -> bool,
+    ) -> HashMap<i32, i64> {
+        let mut next = HashMap::new();
+        loop {
+            let event =
+                tokio::time::timeout(Duration::from_secs(60), member.next()).await.expect("an event in time");
+            match &event {
+                Event::Records(chunk) => {
+                    for record in &chunk.records {
+                        next.insert(record.place.partition.number, record.place.offset + 1);
+                    }
+                }
+                Event::Failed(failure) => panic!("{failure}"),
+                _ => {}
+            }
+            if done(&event, &next) {
+                return next;
+            }
+            if let Event::Revoked { partitions, answer } = event {
+                let offsets = partitions.into_iter().map(|partition| (partition, 4)).collect();
+                answer.send(offsets).expect("the callback waits");
+                return next;
+            }
+        }
+    }
+
+    fn has_all(next: &HashMap<i32, i64>) -> bool {
+        (0..2).all(|partition| next.get(&partition) == Some(&10))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_new_member_starts_where_the_old_one_says_it_is_durable() {
+        let cluster = cluster();
+        let mut old = member(&cluster);
+        read(&mut old, |_, next| has_all(next)).await;
+        let mut new = member(&cluster);
+        let mut first = HashMap::new();
+        // The old one answers that all below 4 is durable, and goes on with the partition that it keeps.
+        let (_, _) = tokio::join!(
+            read(&mut old, |_, _| false),
+            read(&mut new, |event, next| {
+                if let Event::Records(chunk) = event {
+                    let place = &chunk.records[0].place;
+                    first.entry(place.partition.number).or_insert(place.offset);
+                }
+                next.values().any(|next| *next == 10)
+            })
+        );
+        assert_eq!(
+            first.values().copied().collect::<Vec<_>>(),
+            [4],
+            "one partition, from the committed offset on"
+        );
+        tokio::join!(old.close(Vec::new()), new.close(Vec::new()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn offsets_that_are_committed_at_the_end_are_where_the_next_start_begins() {
+        let cluster = cluster();
+        let mut one = member(&cluster);
+        read(&mut one, |_, next| has_all(next)).await;
+        let partition = |number| Partition { topic: "shop.orders".into(), number };
+        one.close(vec![(partition(0), 10), (partition(1), 7)]).await;
+        let mut two = member(&cluster);
+        let mut places = Vec::new();
+        read(&mut two, |event, next| {
+            if let Event::Records(chunk) = event {
+                places.extend(chunk.records.iter().map(|record| record.place.to_string()));
+            }
+            next.get(&1) == Some(&10)
+        })
+        .await;
+        assert_eq!(places, ["shop.orders-1@7", "shop.orders-1@8", "shop.orders-1@9"]);
+        two.close(Vec::new()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_committed_offset_beyond_the_end_is_a_failure() {
+        let cluster = cluster();
+        let mut one = member(&cluster);
+        read(&mut one, |_, next| has_all(next)).await;
+        one.close(vec![(Partition { topic: "shop.orders".into(), number: 0 }, 99)]).await;
+        let mut two = member(&cluster);
+        let failure = loop {
+            match two.next().await {
+                Event::Failed(failure) => break failure,
+                Event::Records(_) => panic!("nothing may be read"),
+                _ => {}
+            }
+        };
+        assert_eq!(failure.verdict, Verdict::Stop);
+        assert!(failure.message.contains("shop.orders-0"), "{failure}");
+        two.close(Vec::new()).await;
     }
 }
