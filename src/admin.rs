@@ -14,7 +14,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -70,7 +70,7 @@ async fn check_host(State(address): State<SocketAddr>, request: Request, next: N
 }
 
 async fn check_token(State(token): State<Option<Secret>>, request: Request, next: Next) -> Response {
-    let brought = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let brought = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let is_known = |token: &Secret| brought.is_some_and(|brought| is_bearer(brought, token));
     if token.as_ref().is_none_or(is_known) {
         return next.run(request).await;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{Document, doc, oid::ObjectId};
 use mongodb::{
     Client,
     error::{Error, ErrorKind},
@@ -143,7 +143,7 @@ pub async fn deployment_id(client: &Client) -> Result<Option<String>, Failure> {
         let version = client.database("config").collection::<Document>("version").find_one(doc! {}).await;
         return match version {
             Ok(found) => {
-                Ok(found.and_then(|version| version.get_object_id("clusterId").ok()).map(|id| id.to_hex()))
+                Ok(found.and_then(|version| version.get_object_id("clusterId").ok()).map(ObjectId::to_hex))
             }
             Err(error) if code(&error) == Some(codes::UNAUTHORIZED) => Ok(None),
             Err(error) => Err(failure("cannot read the cluster's id", &error)),
@@ -161,7 +161,7 @@ pub async fn deployment_id(client: &Client) -> Result<Option<String>, Failure> {
             .and_then(|config| config.get_document("settings"))
             .and_then(|settings| settings.get_object_id("replicaSetId"))
             .ok()
-            .map(|id| id.to_hex())),
+            .map(ObjectId::to_hex)),
         Err(error) if code(&error) == Some(codes::UNAUTHORIZED) => Ok(None),
         Err(error) => Err(failure("cannot read the replica set's id", &error)),
     }

@@ -37,18 +37,21 @@ use self::{
     watch::{Batch, Watcher},
 };
 use crate::{
-    checkpoint::{self, Identity, Keeper, Store},
-    config::{self, CheckpointStore, Start},
+    checkpoint::{self, Checkpoint, Identity, Keeper, Store},
+    config::{self, CheckpointStore, ClusterTime, Start},
     kafka, mongo,
     position::{Position, ResumeToken},
     raw,
-    retry::Failure,
+    retry::{Failure, Verdict},
 };
 
 /// A group closes at this many records…
 const GROUP_RECORDS: usize = 512;
 /// …or this many bytes of records, whichever comes first.
 const GROUP_BYTES: usize = 256 << 10;
+
+/// Times that a starting source tries to sign its checkpoint while somebody else stores.
+const CLAIM_ATTEMPTS: u32 = 3;
 
 /// What a source needs to run, over all of its restarts.
 #[derive(Clone)]
@@ -80,8 +83,12 @@ pub struct Context {
 pub async fn run(client: Client, context: Context) -> Result<(), Failure> {
     let half = format!("source {}", context.settings.name);
     let in_flight_bytes = context.memory_bytes / 2;
-    let publisher = Arc::new(Publisher::open(&half, &context.settings.kafka, in_flight_bytes).await?);
-    let outcome = run_with(&client, &context, &publisher, in_flight_bytes).await;
+    let (publisher, deployment) = tokio::try_join!(
+        Publisher::open(&half, &context.settings.kafka, in_flight_bytes),
+        mongo::deployment_id(&client)
+    )?;
+    let publisher = Arc::new(publisher);
+    let outcome = run_with(&client, &context, deployment, &publisher, in_flight_bytes).await;
     context.ready.store(false, Ordering::Relaxed);
     kafka::drop_aside(publisher);
     outcome
@@ -90,10 +97,12 @@ pub async fn run(client: Client, context: Context) -> Result<(), Failure> {
 async fn run_with(
     client: &Client,
     context: &Context,
+    deployment: Option<String>,
     publisher: &Arc<Publisher>,
     in_flight_bytes: usize,
 ) -> Result<(), Failure> {
-    let (store, identity, position) = start_position(client, context, publisher).await?;
+    let identity = Identity { deployment, owner: context.owner.clone() };
+    let (store, position) = start_position(client, context, &identity, publisher).await?;
     let metrics = &context.metrics;
     metrics.started(&position);
     let keeper = Keeper::start(
@@ -136,10 +145,10 @@ async fn run_with(
 async fn start_position(
     client: &Client,
     context: &Context,
+    identity: &Identity,
     publisher: &Publisher,
-) -> Result<(Store, Identity, Position), Failure> {
+) -> Result<(Store, Position), Failure> {
     let name = checkpoint::name(&context.pipeline, &context.settings.name);
-    let deployment = mongo::deployment_id(client).await?;
     let mut store = match &context.checkpoint.store {
         CheckpointStore::Kafka => {
             Store::Kafka(checkpoint::KafkaStore::new(context.settings.kafka.clone(), name))
@@ -149,31 +158,45 @@ async fn start_position(
         }
         CheckpointStore::File { directory } => Store::File(checkpoint::FileStore::new(directory, &name)?),
     };
-    let place = store.place();
-    let source = &context.settings.name;
-    let position = match store.load(publisher).await? {
-        Some(found) => {
-            check_deployment(&place, found.deployment.as_deref(), deployment.as_deref())?;
-            let token = found.position.token.as_ref().filter(|_| context.identifiers).map(ResumeToken::data);
-            tracing::info!(source, position = %found.position, token, from = place, "resuming");
-            found.position
+    let mut attempts_left = CLAIM_ATTEMPTS;
+    loop {
+        let found = store.load(publisher).await?;
+        let position = stored_or_first(client, context, identity, &store.place(), found).await?;
+        attempts_left -= 1;
+        match store.store(publisher, &identity.checkpoint(position.clone())).await {
+            Ok(()) => return Ok((store, position)),
+            // What the last process sent before it died may have arrived just now.
+            Err(failure) if failure.verdict == Verdict::Stop && attempts_left > 0 => {
+                tracing::warn!(source = context.settings.name, "reading the checkpoint again: {failure}");
+            }
+            Err(failure) => return Err(failure),
         }
-        None => {
-            let time = match context.settings.start {
-                Start::At(time) => time,
-                Start::Latest => {
-                    let mut time = mongo::operation_time(client).await?;
-                    time.increment += 1;
-                    time
-                }
-            };
-            tracing::warn!(source, %time, place, "no checkpoint; starting where the configuration says");
-            Position::at_time(0, time)
+    }
+}
+
+async fn stored_or_first(
+    client: &Client,
+    context: &Context,
+    identity: &Identity,
+    place: &str,
+    found: Option<Checkpoint>,
+) -> Result<Position, Failure> {
+    let source = &context.settings.name;
+    if let Some(found) = found {
+        check_deployment(place, found.deployment.as_deref(), identity.deployment.as_deref())?;
+        let token = found.position.token.as_ref().filter(|_| context.identifiers).map(ResumeToken::data);
+        tracing::info!(source, position = %found.position, token, from = place, "resuming");
+        return Ok(found.position);
+    }
+    let time = match context.settings.start {
+        Start::At(time) => time,
+        Start::Latest => {
+            let ClusterTime { seconds, increment } = mongo::operation_time(client).await?;
+            ClusterTime { seconds, increment: increment + 1 }
         }
     };
-    let identity = Identity { deployment, owner: context.owner.clone() };
-    store.store(publisher, &identity.checkpoint(position.clone())).await?;
-    Ok((store, identity, position))
+    tracing::warn!(source, %time, place, "no checkpoint; starting where the configuration says");
+    Ok(Position::at_time(0, time))
 }
 
 fn check_deployment(place: &str, stored: Option<&str>, current: Option<&str>) -> Result<(), Failure> {

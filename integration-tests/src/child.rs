@@ -85,8 +85,7 @@ impl Child {
     /// Waits until it ends by itself.
     pub async fn exit(&mut self, within: Duration) -> Result<ExitStatus> {
         let what = format!("{} to end", self.name);
-        let ended = wait::until(&what, within, async || self.process.try_wait().map_err(Into::into)).await;
-        ended.map_err(|error| error.context(self.tail()))
+        wait::until(&what, within, async || self.process.try_wait().map_err(Into::into)).await
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -123,8 +123,7 @@ impl Daemon {
             let (code, _) = http::get(port, "/readyz").await?;
             Ok(((code == 200) == wanted).then_some(Ok(())))
         });
-        let outcome = reached.await.and_then(|ended| ended.map_err(anyhow::Error::msg));
-        outcome.map_err(|error| error.context(self.tail()))
+        reached.await?.map_err(anyhow::Error::msg)
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -156,7 +155,7 @@ impl Daemon {
     pub async fn terminate(&mut self) -> Result<()> {
         self.sigterm()?;
         let status = self.exit(Duration::from_secs(30)).await?;
-        ensure!(status.success(), "the daemon ended with {status} after SIGTERM\n{}", self.tail());
+        ensure!(status.success(), "the daemon ended with {status} after SIGTERM");
         Ok(())
     }
 
@@ -206,11 +205,11 @@ impl Daemon {
     /// Waits until a log line holds all of `words`, and yields it.
     pub async fn logged(&self, words: &[&str], within: Duration) -> Result<String> {
         let what = format!("a log line with {words:?}");
-        let line = wait::until(&what, within, async || {
+        wait::until(&what, within, async || {
             let log = self.log()?;
             Ok(log.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned))
-        });
-        line.await.map_err(|error| error.context(self.tail()))
+        })
+        .await
     }
 
     /// The end of its log.

@@ -2,7 +2,7 @@
 //!
 //! Each writer owns its documents and draws from its own generator, so that writers can run at once without changing
 //! what each of them does. A write that fails is tried again until the server takes it: servers may be stopped,
-//! restarted and re-elected underneath. [`documents`] says what is written, [`writer`] how it changes.
+//! restarted and re-elected underneath. [`documents`] says what is written, `writer` how it changes.
 
 pub mod documents;
 mod random;

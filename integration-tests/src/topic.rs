@@ -81,6 +81,45 @@ fn positive(offset: i64) -> Option<u64> {
     u64::try_from(offset).ok()
 }
 
+/// Waits for the next record of a topic.
+pub struct Arrival {
+    consumer: BaseConsumer,
+}
+
+impl Arrival {
+    /// Ready to see the first record behind those that are there now.
+    pub async fn at_the_end_of(bootstrap: &str, topic: &str) -> Result<Self> {
+        let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
+        let making = tokio::task::spawn_blocking(move || {
+            let consumer = consumer(&bootstrap)?;
+            let mut assignment = TopicPartitionList::new();
+            for partition in partitions(&consumer, &topic)? {
+                let (_, high) = consumer.fetch_watermarks(&topic, partition, REQUEST_TIMEOUT)?;
+                assignment.add_partition_offset(&topic, partition, Offset::Offset(high))?;
+            }
+            consumer.assign(&assignment)?;
+            Ok(Self { consumer })
+        });
+        making.await?
+    }
+
+    /// Returns when a record is there.
+    pub async fn next(self, within: Duration) -> Result<()> {
+        let waiting = tokio::task::spawn_blocking(move || {
+            let deadline = Instant::now() + within;
+            while Instant::now() < deadline {
+                match self.consumer.poll(within) {
+                    Some(Ok(_)) => return Ok(()),
+                    Some(Err(KafkaError::PartitionEOF(_))) | None => {}
+                    Some(Err(error)) => return Err(error.into()),
+                }
+            }
+            anyhow::bail!("no record came within {within:?}")
+        });
+        waiting.await?
+    }
+}
+
 /// A record to write: key and value.
 pub type Entry = (Option<Vec<u8>>, Option<Vec<u8>>);
 

@@ -91,24 +91,24 @@ impl fmt::Debug for StatusCollector {
 impl Collector for StatusCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let halves = || self.0.halves.iter();
-        encode_all(&mut encoder, HALF, halves().map(|half| (&**half, &**half)))?;
+        encode_all(&mut encoder, HALF, &halves().map(|half| (&**half, &**half)))?;
         let sources = halves().filter_map(|half| match &half.metrics {
             Metrics::Source(metrics) => Some((&**half, &**metrics)),
             Metrics::Sink(_) => None,
         });
-        encode_all(&mut encoder, SOURCE, sources)?;
+        encode_all(&mut encoder, SOURCE, &sources)?;
         let sinks = halves().filter_map(|half| match &half.metrics {
             Metrics::Sink(metrics) => Some((&**half, &**metrics)),
             Metrics::Source(_) => None,
         });
-        encode_all(&mut encoder, SINK, sinks)
+        encode_all(&mut encoder, SINK, &sinks)
     }
 }
 
 fn encode_all<'a, M>(
     encoder: &mut DescriptorEncoder<'_>,
     metrics: &[Metric<M>],
-    halves: impl Iterator<Item = (&'a Half, &'a M)> + Clone,
+    halves: &(impl Iterator<Item = (&'a Half, &'a M)> + Clone),
 ) -> fmt::Result {
     for metric in metrics {
         if halves.clone().next().is_none() {

@@ -42,12 +42,14 @@ impl KafkaStore {
             self.next_offset = Some(0);
             return Ok(None);
         };
-        self.check_topic(publisher, partitions).await?;
         let (settings, context, topic) =
             (self.settings.clone(), publisher.reports().context().clone(), self.topic.clone());
-        let (last, next_offset) = tokio::task::spawn_blocking(move || read_last(&settings, context, &topic))
-            .await
-            .map_err(|error| Failure::retry(format!("reading the checkpoint: {error}")))??;
+        let reading = async {
+            tokio::task::spawn_blocking(move || read_last(&settings, &context, &topic))
+                .await
+                .map_err(|error| Failure::retry(format!("reading the checkpoint: {error}")))?
+        };
+        let (_, (last, next_offset)) = tokio::try_join!(self.check_topic(publisher, partitions), reading)?;
         self.next_offset = Some(next_offset);
         last.map(|text| Checkpoint::from_json(&self.place(), &text)).transpose()
     }
@@ -94,7 +96,7 @@ impl KafkaStore {
 /// The last record's value and the offset after it.
 fn read_last(
     settings: &config::Kafka,
-    context: kafka::Context,
+    context: &kafka::Context,
     topic: &str,
 ) -> Result<(Option<Vec<u8>>, i64), Failure> {
     let what = format!("cannot read the checkpoint in topic {topic}");

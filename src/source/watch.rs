@@ -133,20 +133,28 @@ impl Reader {
             }
             match outcome {
                 // The cursor was closed: an invalidate event was its last.
+                Ok(()) if self.position != opened => {
+                    tracing::info!(source = self.settings.name, position = %self.position, "reopening the change stream");
+                    continue;
+                }
                 Ok(()) => {
-                    tracing::info!(source = self.settings.name, position = %self.position, "reopening the change stream")
+                    tracing::warn!(
+                        source = self.settings.name,
+                        "the server closed the change stream at once"
+                    );
                 }
                 Err(error) => {
                     let failure = self.judge(&error).await;
                     if failure.verdict == Verdict::Stop {
                         return Err(failure);
                     }
-                    let pause = backoff.next_pause();
-                    self.metrics.reopened();
-                    tracing::warn!(source = self.settings.name, error = %failure, ?pause, "reopening the change stream");
-                    tokio::time::sleep(pause).await;
+                    tracing::warn!(source = self.settings.name, error = %failure, "the change stream broke off");
                 }
             }
+            let pause = backoff.next_pause();
+            self.metrics.reopened();
+            tracing::info!(source = self.settings.name, ?pause, position = %self.position, "reopening the change stream");
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -155,10 +163,8 @@ impl Reader {
         let patience = self.settings.max_await + SILENCE;
         let mut cursor = within(patience, self.open()).await?;
         loop {
-            let reply = match within(patience, async { cursor.next().await.transpose() }).await? {
-                Some(reply) => reply,
-                None => return Ok(()),
-            };
+            let next = within(patience, async { cursor.next().await.transpose() });
+            let Some(reply) = next.await? else { return Ok(()) };
             let parsed = parse(&reply)?;
             if let Some(token) = parsed.token {
                 self.position = self.position.after(ResumeToken::new(token)?);

@@ -42,15 +42,15 @@ impl<'a> Counts<'a> {
     }
 
     pub(super) async fn look(&mut self, daemon: &Daemon) -> Result<Look> {
-        let (written, transactions) = written_count(&self.written);
-        let seconds = self.begun.elapsed().as_secs();
-        let mut look = Look { seconds, written, transactions, ..Look::default() };
+        let mut look = Look { seconds: self.begun.elapsed().as_secs(), ..Look::default() };
         for (pair, sink) in self.stage.pairs.iter().zip(["copy", "exotic"]) {
             let topics = pair.topics().await?;
             let group = format!("millrace.{}.{sink}", self.stage.name);
             look.in_topics += topic::count(&pair.kafka, topics.clone()).await?;
             look.copied += topic::committed(&pair.kafka, &group, topics).await?;
         }
+        // Last, so that nothing is in a topic before it counts as written.
+        (look.written, look.transactions) = written_count(&self.written);
         // While the daemon is being killed it cannot answer; the other numbers say enough.
         let metrics = daemon.metrics().await.ok();
         look.lag_seconds = metrics.and_then(|metrics| metrics.max("millrace_source_lag_seconds"));

@@ -148,29 +148,46 @@ async fn a_source_that_starts_at_latest_sends_nothing_from_before_and_everything
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_sends_what_its_patterns_cover_and_nothing_else() -> Result<()> {
     Scene::play(servers::shared().await?, "patterns", async |scene| {
-        let (database, begun) = (&scene.pair.database, scene.pair.begun);
-        let source = format!(
-            "[sources.shop]\nwatch = [\"{database}.orders*\", \"/{database}\\\\.it.ms/\"]\nexclude = [\"*.orders.old\"]\n\
-             topic = \"{database}.all\"\nstart = \"{}:{}\"\n",
-            begun.time, begun.increment
-        );
+        let database = &scene.pair.database;
+        let source = scene.source(&format!("exclude = [\"*.orders.old\"]\ntopic = \"{database}.all\""));
+        let patterns = format!("[\"{database}.orders*\", \"{database}.it*ms\"]");
+        let source = source.replace(&format!("[\"{database}.*\"]"), &patterns);
         for collection in ["orders", "orders.new", "orders.old", "items", "other"] {
             scene.original(collection).insert_one(&bson::rawdoc! { "_id": collection }).await?;
         }
         let mut daemon = scene.daemon(&scene.config(&source))?;
         daemon.start_ready().await?;
         scene.original("orders").insert_one(&bson::rawdoc! { "_id": "last" }).await?;
-        let mut keys = Vec::new();
-        for record in records_at_least(scene, 4).await? {
-            ensure!(record.topic == format!("{database}.all"), "{record:?}");
-            keys.push(String::from_utf8(record.key.context("a key")?)?);
-        }
-        keys.sort();
+        let records = records_at_least(scene, 4).await?;
+        ensure!(records.iter().all(|record| record.topic == format!("{database}.all")), "{records:?}");
         let expected = ["items", "last", "orders", "orders.new"].map(|id| format!("{{\"_id\": \"{id}\"}}"));
-        ensure!(keys == expected, "{keys:?}");
+        ensure!(document_keys(&records)? == expected, "{records:?}");
         daemon.terminate().await
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_of_the_whole_deployment_sends_nothing_of_databases_that_it_does_not_watch() -> Result<()> {
+    for patterns in ["\"DB.orders\", \"DB_too.*\"", "\"/DB\\\\.ord.rs/\""] {
+        Scene::play(servers::shared().await?, "deployment", async |scene| {
+            let database = &scene.pair.database;
+            let source = scene.source(&format!("topic = \"{database}.all\""));
+            let source = source.replace(&format!("\"{database}.*\""), &patterns.replace("DB", database));
+            let mut daemon = scene.daemon(&scene.config(&source))?;
+            daemon.start_ready().await?;
+            let other = scene.pair.client.database(&format!("other_{database}"));
+            other.collection("orders").insert_one(doc! {}).await?;
+            other.drop().await?;
+            scene.original("orders").insert_one(&bson::rawdoc! { "_id": "last" }).await?;
+            let records = records_at_least(scene, 1).await?;
+            ensure!(document_keys(&records)? == ["{\"_id\": \"last\"}"], "{records:?}");
+            daemon.terminate().await
+        })
+        .await
+        .with_context(|| format!("watch = [{patterns}]"))?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,4 +230,13 @@ async fn records_at_least(scene: &Scene, count: usize) -> Result<Vec<Record>> {
         Ok((records.len() >= count).then_some(records))
     })
     .await
+}
+
+fn document_keys(records: &[Record]) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for record in records {
+        keys.push(String::from_utf8(record.key.clone().context("a key")?)?);
+    }
+    keys.sort();
+    Ok(keys)
 }

@@ -88,7 +88,7 @@ impl Topic {
             },
             ffi::rd_kafka_vu_t {
                 vtype: vtype::RD_KAFKA_VTYPE_MSGFLAGS,
-                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { i: ffi::RD_KAFKA_MSG_F_COPY as i32 },
+                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { i: ffi::RD_KAFKA_MSG_F_COPY },
             },
             ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_KEY, u: memory(record.key) },
             ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_VALUE, u: record.value.map_or(absent, memory) },
