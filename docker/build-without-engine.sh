@@ -24,8 +24,11 @@ base=$(awk '$1 == "FROM" && $4 == "builder" { print $2 }' "$root/docker/Dockerfi
 version=$(awk -F'"' '/^version = / { print $2; exit }' "$root/Cargo.toml")
 readonly root cache base version image="localhost/millrace:$version"
 
-# vfs and chroot ask nothing of the kernel. buildah keeps the Dockerfile's cache mounts under TMPDIR.
-export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot TMPDIR="$cache/tmp"
+# buildah keeps the Dockerfile's cache mounts under TMPDIR.
+export BUILDAH_ISOLATION=chroot TMPDIR="$cache/tmp"
+
+# The trial's; global, because what cleans up may run after the function that made them.
+container='' daemon=''
 
 main() {
     local try=false archive='' new_base=false
@@ -75,9 +78,10 @@ check_prerequisites() {
         || fail "the Dockerfile builds with Rust $wanted, here is $(cd "$root" && rustc --version)"
 }
 
-# The images and containers of this script, apart from others of this machine.
+# The images and containers of this script, apart from others of this machine. vfs and chroot ask nothing of the kernel;
+# STORAGE_DRIVER would not be looked at where there is a --root.
 buildah_here() {
-    buildah --root "$cache/storage" --runroot "$cache/run" "$@"
+    buildah --storage-driver vfs --root "$cache/storage" --runroot "$cache/run" "$@"
 }
 
 # What rust:…-slim-bookworm has: minimal Debian, a C toolchain, Rust in PATH, CARGO_HOME in /usr/local/cargo.
@@ -86,12 +90,14 @@ make_base() {
     local suite=${base##*-}
     say "base: Debian $suite and $(cd "$root" && rustc --version), as $base"
     rm -rf "$tree"
-    debootstrap --variant=minbase "$suite" "$tree" ${MILLRACE_DEBIAN_MIRROR:+"$MILLRACE_DEBIAN_MIRROR"} >"$cache/debootstrap.log" \
-        || fail "debootstrap failed, see $cache/debootstrap.log"
+    debootstrap --variant=minbase "$suite" "$tree" ${MILLRACE_DEBIAN_MIRROR:+"$MILLRACE_DEBIAN_MIRROR"} \
+        >"$cache/debootstrap.log" || fail "debootstrap failed, see $cache/debootstrap.log"
     rm -rf "$tree"/var/cache/apt/archives/*.deb
-    tar -C "$(cd "$root" && rustc --print sysroot)" --exclude=./share --create . | tar -C "$tree/usr/local" --extract --no-same-owner
+    tar -C "$(cd "$root" && rustc --print sysroot)" --exclude=./share --create . \
+        | tar -C "$tree/usr/local" --extract --no-same-owner
     mkdir -p "$tree/usr/local/cargo"
-    local environment=(--env CARGO_HOME=/usr/local/cargo --env PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
+    local path=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    local environment=(--env CARGO_HOME=/usr/local/cargo --env "PATH=$path")
     add_network_settings "$tree" "$suite" environment
     local container
     container=$(buildah_here from scratch)
@@ -143,11 +149,12 @@ build() {
 }
 
 # Documents are written first and the source starts at the time before them; the daemon then ends by itself, with 0,
-# once all has been moved. So nothing here depends on how long anything takes.
+# once all has been moved. So nothing here depends on how long anything takes. What fails leaves its databases behind.
 try_image() {
-    local name="image_try_$$" port config container start
+    local name="image_try_$$" port start ready_from=$SECONDS
+    local config="$cache/$name.toml" log="$cache/$name.log"
+    trap end_trial EXIT
     container=$(buildah_here from "$image")
-    config="$cache/$name.toml"
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     start=$(documents write "$name")
     cat >"$config" <<TOML
@@ -162,23 +169,34 @@ TOML
     chmod 644 "$config"
 
     say "try: the daemon in the image, as its user, with its own command"
-    in_image "$container" "$config" run --config /etc/millrace/config.toml --exit-when-idle 10s >"$cache/$name.log" 2>&1 &
-    local daemon=$!
-    until in_image "$container" "$config" status --config /etc/millrace/config.toml >/dev/null 2>&1; do
-        kill -0 "$daemon" 2>/dev/null || fail "the daemon ended before it was ready, see $cache/$name.log"
+    # Its own process group, because a signal to buildah does not reach what it runs.
+    set -m
+    in_image "$config" run --config /etc/millrace/config.toml --exit-when-idle 10s >"$log" 2>&1 &
+    daemon=$!
+    set +m
+    until in_image "$config" status --config /etc/millrace/config.toml >/dev/null 2>&1; do
+        kill -0 "$daemon" 2>/dev/null || fail "the daemon ended before it was ready, see $log"
+        ((SECONDS - ready_from < 60)) || fail "the daemon is not ready after a minute, see $log"
     done
     say "try: the health check succeeds; waiting until all has been moved"
-    wait "$daemon" || fail "the daemon ended with $?, see $cache/$name.log"
+    wait "$daemon" || fail "the daemon ended with an error, see $log"
+    daemon=
     documents compare "$name"
     documents drop "$name"
-    buildah_here rm "$container" >/dev/null
     rm -f "$config"
-    say "try: topics $name.* are left on $MILLRACE_TEST_KAFKA, the daemon's log in $cache/$name.log"
+    say "try: topics $name.* are left on $MILLRACE_TEST_KAFKA, the daemon's log in $log"
+}
+
+end_trial() {
+    if [[ -n $daemon ]] && kill -KILL -- "-$daemon" 2>/dev/null; then
+        wait "$daemon" || true
+    fi
+    [[ -z $container ]] || buildah_here rm "$container" >/dev/null
 }
 
 in_image() {
-    local container=$1 config=$2
-    shift 2
+    local config=$1
+    shift
     local entry
     entry=$(buildah_here inspect --type image --format '{{index .Docker.Config.Entrypoint 0}}' "$image")
     buildah_here run --network host --volume "$config:/etc/millrace/config.toml:ro" "$container" -- "$entry" "$@"
