@@ -34,7 +34,7 @@ pub enum Kind {
     Insert(Body),
     /// This is its state.
     Replace(Body),
-    /// This is its state, and only a pipeline can write it (see [`needs_literal`]).
+    /// This is its state, and only a pipeline can write it (see `needs_literal`).
     Literal(Body),
     /// Its state changes by these stages, if it is there.
     Delta(Stages),
