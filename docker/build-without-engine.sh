@@ -49,6 +49,8 @@ main() {
     fi
     build
     if [[ -n $archive ]]; then
+        # buildah does not write over an archive.
+        rm -f "$archive"
         buildah_here push "$image" "docker-archive:$(realpath "$archive"):millrace:$version"
         say "archive: $archive, $(megabytes "$(stat --format=%s "$archive")") MB"
     fi
