@@ -42,6 +42,8 @@ pub struct Checkpoint {
     pub deployment: Option<String>,
     /// The process that stored it.
     pub owner: String,
+    /// One more than that of the checkpoint which the process found when it started: who has the higher one is newer.
+    pub epoch: u64,
 }
 
 /// The stored form: JSON, the same in every store.
@@ -50,6 +52,7 @@ pub struct Checkpoint {
 struct Stored {
     version: u32,
     owner: String,
+    epoch: u64,
     deployment: Option<String>,
     generation: u64,
     /// Seconds and increment.
@@ -65,6 +68,7 @@ impl Checkpoint {
         let stored = Stored {
             version: VERSION,
             owner: self.owner.clone(),
+            epoch: self.epoch,
             deployment: self.deployment.clone(),
             generation: *generation,
             cluster_time: (time.seconds, time.increment),
@@ -102,6 +106,7 @@ impl Checkpoint {
             position: Position { generation: stored.generation, time, token },
             deployment: stored.deployment,
             owner: stored.owner,
+            epoch: stored.epoch,
         })
     }
 }
@@ -166,7 +171,12 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let start = Position::at_time(3, ClusterTime { seconds: 7, increment: 2 });
         let token = crate::position::tests::token("826B039A370000001F2B02");
-        Checkpoint { position: start.after(token), deployment: Some("ab".into()), owner: "me".into() }
+        Checkpoint {
+            position: start.after(token),
+            deployment: Some("ab".into()),
+            owner: "me".into(),
+            epoch: 4,
+        }
     }
 
     #[test]

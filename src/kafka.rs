@@ -148,6 +148,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = code(&error);
+        // Where a reader asks to be told of a partition's end, that is no error.
+        if code == RDKafkaErrorCode::PartitionEOF {
+            return;
+        }
         let known = {
             let mut last = self.shared.last.lock().unwrap_or_else(PoisonError::into_inner);
             // "All brokers down" follows each single failure and says less than it.

@@ -101,8 +101,8 @@ async fn run_with(
     publisher: &Arc<Publisher>,
     in_flight_bytes: usize,
 ) -> Result<(), Failure> {
-    let identity = Identity { deployment, owner: context.owner.clone() };
-    let (store, position) = start_position(client, context, &identity, publisher).await?;
+    let identity = Identity { deployment, owner: context.owner.clone(), epoch: 0 };
+    let (store, identity, position) = start_position(client, context, identity, publisher).await?;
     let metrics = &context.metrics;
     metrics.started(&position);
     let keeper = Keeper::start(
@@ -145,9 +145,9 @@ async fn run_with(
 async fn start_position(
     client: &Client,
     context: &Context,
-    identity: &Identity,
+    mut identity: Identity,
     publisher: &Publisher,
-) -> Result<(Store, Position), Failure> {
+) -> Result<(Store, Identity, Position), Failure> {
     let name = checkpoint::name(&context.pipeline, &context.settings.name);
     let mut store = match &context.checkpoint.store {
         CheckpointStore::Kafka => {
@@ -161,10 +161,11 @@ async fn start_position(
     let mut attempts_left = CLAIM_ATTEMPTS;
     loop {
         let found = store.load(publisher).await?;
-        let position = stored_or_first(client, context, identity, &store.place(), found).await?;
+        identity.epoch = found.as_ref().map_or(0, |found| found.epoch) + 1;
+        let position = stored_or_first(client, context, &identity, &store.place(), found).await?;
         attempts_left -= 1;
         match store.store(publisher, &identity.checkpoint(position.clone())).await {
-            Ok(()) => return Ok((store, position)),
+            Ok(()) => return Ok((store, identity, position)),
             // What the last process sent before it died may have arrived just now.
             Err(failure) if failure.verdict == Verdict::Stop && attempts_left > 0 => {
                 tracing::warn!(source = context.settings.name, "reading the checkpoint again: {failure}");

@@ -87,7 +87,7 @@ mod tests {
 
     fn checkpoint(seconds: u32, owner: &str) -> Checkpoint {
         let position = Position::at_time(0, ClusterTime { seconds, increment: 1 });
-        Checkpoint { position, deployment: None, owner: owner.into() }
+        Checkpoint { position, deployment: None, owner: owner.into(), epoch: 0 }
     }
 
     #[test]

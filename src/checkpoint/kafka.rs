@@ -1,15 +1,14 @@
 //! A checkpoint in a compacted Kafka topic of one partition.
 //!
 //! The topic holds the checkpoints of one source and nothing else, so the last record is the checkpoint, and offsets
-//! without a gap mean that nobody else writes: a record that lands further on than the one after our last was preceded
-//! by somebody else's.
-
-use std::time::Duration;
+//! without a gap mean that nobody else writes. A record that lands further on than the one after our last was preceded
+//! by somebody else's; the epochs in the records tell who has signed later.
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     admin::{NewTopic, TopicReplication},
     consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{Checkpoint, taken};
@@ -42,14 +41,8 @@ impl KafkaStore {
             self.next_offset = Some(0);
             return Ok(None);
         };
-        let (settings, context, topic) =
-            (self.settings.clone(), publisher.reports().context().clone(), self.topic.clone());
-        let reading = async {
-            tokio::task::spawn_blocking(move || read_last(&settings, &context, &topic))
-                .await
-                .map_err(|error| Failure::retry(format!("reading the checkpoint: {error}")))?
-        };
-        let (_, (last, next_offset)) = tokio::try_join!(self.check_topic(publisher, partitions), reading)?;
+        let (_, (last, next_offset)) =
+            tokio::try_join!(self.check_topic(publisher, partitions), self.reader(publisher, Reader::last))?;
         self.next_offset = Some(next_offset);
         last.map(|text| Checkpoint::from_json(&self.place(), &text)).transpose()
     }
@@ -61,11 +54,45 @@ impl KafkaStore {
     ) -> Result<(), Failure> {
         let text = checkpoint.to_json();
         let offset = publisher.send_checkpoint(&self.topic, KEY, text.as_bytes()).await?;
-        let expected = self.next_offset.replace(offset + 1);
-        if expected.is_some_and(|expected| expected != offset) {
-            return Err(taken(&self.place(), "its last record is not ours"));
+        match self.next_offset.replace(offset + 1) {
+            Some(expected) if expected < offset => {
+                self.look_at_others(publisher, expected, offset, checkpoint).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody else has stored between our last record and this one. Who has signed later goes on; who has signed
+    /// earlier finds out with the next record that it stores, which is the one that we see.
+    async fn look_at_others(
+        &self,
+        publisher: &Publisher,
+        from: i64,
+        to: i64,
+        ours: &Checkpoint,
+    ) -> Result<(), Failure> {
+        let records = self.reader(publisher, move |reader| reader.since(from)).await?;
+        for (_, text) in records.iter().filter(|(offset, _)| *offset < to) {
+            let theirs = Checkpoint::from_json(&self.place(), text)?;
+            if theirs.epoch >= ours.epoch {
+                return Err(taken(&self.place(), &theirs.owner));
+            }
+            tracing::warn!(
+                topic = self.topic,
+                owner = theirs.owner,
+                "an older process still stored its position for this source"
+            );
         }
         Ok(())
+    }
+
+    async fn reader<T: Send + 'static>(
+        &self,
+        publisher: &Publisher,
+        read: impl FnOnce(&Reader) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let context = publisher.reports().context().clone();
+        Reader::run(self.settings.clone(), context, self.topic.clone(), read).await
     }
 
     /// Refuses a topic that would lose the checkpoint or that has room for several.
@@ -93,56 +120,83 @@ impl KafkaStore {
     }
 }
 
-/// The last record's value and the offset after it.
-fn read_last(
-    settings: &config::Kafka,
-    context: &kafka::Context,
-    topic: &str,
-) -> Result<(Option<Vec<u8>>, i64), Failure> {
-    let what = format!("cannot read the checkpoint in topic {topic}");
-    let fail = |error: rdkafka::error::KafkaError| context.failure(&what, kafka::code(&error));
-    let mut client = kafka::client_config(settings);
-    // The client wants a group's name even though it never joins one, and commits nothing.
-    client
-        .set("group.id", topic)
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("allow.auto.create.topics", "false")
-        .set("fetch.wait.max.ms", "10");
-    let consumer: BaseConsumer<kafka::Consumer> =
-        client.create_with_context(kafka::Consumer(context.clone())).map_err(fail)?;
-    let (low, high) = consumer.fetch_watermarks(topic, 0, kafka::REQUEST_TIMEOUT).map_err(fail)?;
-    // Compaction keeps the last record, so the first try finds it; transaction markers, which show as offsets without
-    // a record, are why there may be a second.
-    for start in [high.saturating_sub(1).max(low), low] {
-        if start >= high {
-            break;
-        }
-        let mut partitions = TopicPartitionList::new();
-        partitions.add_partition_offset(topic, 0, Offset::Offset(start)).map_err(fail)?;
-        consumer.assign(&partitions).map_err(fail)?;
-        if let Some(last) = read_to_end(&consumer).map_err(fail)? {
-            return Ok((Some(last), high));
-        }
-    }
-    Ok((None, high))
+/// Reads a checkpoint topic.
+struct Reader {
+    consumer: BaseConsumer<kafka::Consumer>,
+    context: kafka::Context,
+    topic: String,
 }
 
-fn read_to_end(
-    consumer: &BaseConsumer<kafka::Consumer>,
-) -> Result<Option<Vec<u8>>, rdkafka::error::KafkaError> {
-    let mut last = None;
-    loop {
-        match consumer.poll(kafka::REQUEST_TIMEOUT + Duration::from_secs(1)) {
-            Some(Ok(message)) => last = Some(message.payload().unwrap_or_default().to_vec()),
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(last),
-            Some(Err(error)) => return Err(error),
-            None => {
-                return Err(rdkafka::error::KafkaError::MessageConsumption(
-                    rdkafka::error::RDKafkaErrorCode::OperationTimedOut,
-                ));
+impl Reader {
+    /// Runs `read` with a reader, off the runtime's threads.
+    async fn run<T: Send + 'static>(
+        settings: config::Kafka,
+        context: kafka::Context,
+        topic: String,
+        read: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut client = kafka::client_config(&settings);
+            // The client wants a group's name even though it never joins one, and commits nothing.
+            client
+                .set("group.id", &topic)
+                .set("enable.auto.commit", "false")
+                .set("enable.partition.eof", "true")
+                .set("auto.offset.reset", "error")
+                .set("allow.auto.create.topics", "false")
+                .set("fetch.wait.max.ms", "10");
+            let consumer = client
+                .create_with_context(kafka::Consumer(context.clone()))
+                .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
+            read(&Self { consumer, context, topic })
+        });
+        reading.await.map_err(|error| Failure::retry(format!("reading the checkpoint: {error}")))?
+    }
+
+    /// The last record's value and the offset after it.
+    fn last(&self) -> Result<(Option<Vec<u8>>, i64), Failure> {
+        let (low, high) = self
+            .consumer
+            .fetch_watermarks(&self.topic, 0, kafka::REQUEST_TIMEOUT)
+            .map_err(|e| self.failure(&e))?;
+        // Compaction keeps the last record, so the first try finds it; transaction markers, which show as offsets
+        // without a record, are why there may be a second.
+        for start in [high.saturating_sub(1).max(low), low] {
+            if start < high
+                && let Some((_, last)) = self.since(start)?.pop()
+            {
+                return Ok((Some(last), high));
             }
         }
+        Ok((None, high))
+    }
+
+    /// Offsets and values of the records from `start` to the end.
+    fn since(&self, start: i64) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
+        let mut partitions = TopicPartitionList::new();
+        partitions
+            .add_partition_offset(&self.topic, 0, Offset::Offset(start))
+            .and_then(|()| self.consumer.assign(&partitions))
+            .map_err(|error| self.failure(&error))?;
+        let mut records = Vec::new();
+        loop {
+            match self.consumer.poll(kafka::REQUEST_TIMEOUT) {
+                Some(Ok(message)) => {
+                    records.push((message.offset(), message.payload().unwrap_or_default().to_vec()));
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(records),
+                Some(Err(error)) => return Err(self.failure(&error)),
+                None => {
+                    return Err(
+                        self.failure(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
+                    );
+                }
+            }
+        }
+    }
+
+    fn failure(&self, error: &KafkaError) -> Failure {
+        self.context
+            .failure(&format!("cannot read the checkpoint in topic {}", self.topic), kafka::code(error))
     }
 }

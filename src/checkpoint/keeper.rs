@@ -35,12 +35,19 @@ pub struct Identity {
     pub deployment: Option<String>,
     /// This process.
     pub owner: String,
+    /// The checkpoint's epoch.
+    pub epoch: u64,
 }
 
 impl Identity {
     /// The checkpoint of `position`.
     pub fn checkpoint(&self, position: Position) -> Checkpoint {
-        Checkpoint { position, deployment: self.deployment.clone(), owner: self.owner.clone() }
+        Checkpoint {
+            position,
+            deployment: self.deployment.clone(),
+            owner: self.owner.clone(),
+            epoch: self.epoch,
+        }
     }
 }
 

@@ -10,5 +10,6 @@ mod judges;
 mod namespaces;
 mod pipeline;
 mod process;
+mod refusals;
 mod resilience;
 mod security;
