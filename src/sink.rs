@@ -360,6 +360,12 @@ impl Flow {
             let sink = &self.settings.name;
             match skip {
                 Skip::Operation(name) => tracing::info!(sink, "{name} events are skipped (told once)"),
+                Skip::UnknownOperation => {
+                    tracing::warn!(
+                        sink,
+                        "events of an operation that this version does not know are skipped (told once)"
+                    );
+                }
                 Skip::Tombstone => {
                     tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
                 }

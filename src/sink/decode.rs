@@ -49,6 +49,9 @@ pub enum Change {
 pub enum Skip {
     /// An event about a collection, a database or the stream: the operation's name.
     Operation(&'static str),
+    /// An event of an operation that this version does not know. Those of documents are known since change streams
+    /// are; what servers have added since is about collections.
+    UnknownOperation,
     /// A record without a value in a topic of events.
     Tombstone,
 }
@@ -111,9 +114,6 @@ pub enum Error {
     /// Not a change event.
     #[error("not a change event: {0}")]
     NotAnEvent(&'static str),
-    /// An operation of a server newer than this program.
-    #[error("unknown operationType; a newer version of millrace may know it")]
-    UnknownOperation,
 }
 
 /// Reads one record.
@@ -198,7 +198,7 @@ fn read_event(bytes: Vec<u8>) -> Result<Change, Error> {
     let operation = match operation(fields.operation.ok_or(Error::NotAnEvent("no operationType text"))?) {
         Kind::Document(operation) => operation,
         Kind::Other(name) => return Ok(Change::Skipped(Skip::Operation(name))),
-        Kind::Unknown => return Err(Error::UnknownOperation),
+        Kind::Unknown => return Ok(Change::Skipped(Skip::UnknownOperation)),
     };
     let ns = fields.ns.ok_or(Error::NotAnEvent("no ns document"))?;
     let part = |name: &str, missing: &'static str| match ns.get(name) {
@@ -433,6 +433,9 @@ mod tests {
             let Ok(Change::Skipped(skip)) = change else { panic!("{name}: {change:?}") };
             assert_eq!(skip, Skip::Operation(name));
         }
+        let change = event(&doc! { "operationType": "somethingNew", "ns": { "db": "d", "coll": "c" } });
+        let is_skipped = matches!(change, Ok(Change::Skipped(Skip::UnknownOperation)));
+        assert!(is_skipped, "{change:?}");
     }
 
     #[test]
@@ -441,7 +444,6 @@ mod tests {
         for lacking in [
             doc! { "hello": 1 },
             doc! { "operationType": 5 },
-            doc! { "operationType": "somethingNew", "ns": ns.clone() },
             doc! { "operationType": "insert", "ns": ns.clone(), "documentKey": { "_id": 1 } },
             doc! { "operationType": "insert", "ns": ns.clone(), "fullDocument": bson::Bson::Null },
             doc! { "operationType": "insert", "ns": { "db": "d" }, "fullDocument": { "_id": 1 } },
