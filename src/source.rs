@@ -22,6 +22,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use mongodb::Client;
@@ -49,6 +50,9 @@ use crate::{
 const GROUP_RECORDS: usize = 512;
 /// …or this many bytes of records, whichever comes first.
 const GROUP_BYTES: usize = 256 << 10;
+
+/// How long a source that has failed may take to store its last position.
+const LAST_STORE: Duration = Duration::from_secs(3);
 
 /// Times that a starting source tries to sign its checkpoint while somebody else stores.
 const CLAIM_ATTEMPTS: u32 = 3;
@@ -133,9 +137,18 @@ async fn run_with(
         records_sent: 0,
         in_flight_bytes,
     };
-    flow.run(watcher, &context.stop, &context.ready).await?;
-    drop(flow.topics);
-    flow.keeper.finish().await
+    let outcome = flow.run(watcher, &context.stop, &context.ready).await;
+    let stored = flow.keeper.finish();
+    match outcome {
+        Ok(()) => stored.await,
+        // What is acknowledged need not be sent again, if it can be noted now.
+        Err(failure) => {
+            if !matches!(tokio::time::timeout(LAST_STORE, stored).await, Ok(Ok(()))) {
+                tracing::debug!(source = context.settings.name, "the last position was not stored");
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// Loads the checkpoint, or makes the first one, and signs it.

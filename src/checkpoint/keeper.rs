@@ -17,8 +17,10 @@ const IDLE_INTERVALS: u32 = 10;
 
 /// Stores the positions of one source.
 pub struct Keeper {
-    offered: watch::Sender<Option<Offer>>,
-    task: JoinHandle<Result<(), Failure>>,
+    /// `None` once nothing more will be offered.
+    offered: Option<watch::Sender<Option<Offer>>>,
+    /// `None` once its end was told.
+    task: Option<JoinHandle<Result<(), Failure>>>,
 }
 
 #[derive(Clone)]
@@ -62,20 +64,21 @@ impl Keeper {
     ) -> Self {
         let (offered, receiver) = watch::channel(None);
         let task = tokio::spawn(keep(store, publisher, identity, interval, metrics, receiver));
-        Self { offered, task }
+        Self { offered: Some(offered), task: Some(task) }
     }
 
     /// Everything before `position` is acknowledged: `records` records since the start.
     pub fn offer(&self, position: Position, records: u64) {
-        self.offered.send_replace(Some(Offer { position, records }));
+        if let Some(offered) = &self.offered {
+            offered.send_replace(Some(Offer { position, records }));
+        }
     }
 
     /// Returns only when positions can be stored no longer.
     pub async fn failed(&mut self) -> Failure {
-        match (&mut self.task).await {
-            Ok(Ok(())) => Failure::retry("storing checkpoints ended early"),
-            Ok(Err(failure)) => failure,
-            Err(error) => Failure::retry(format!("storing checkpoints: {error}")),
+        match self.ended().await {
+            Ok(()) => Failure::retry("storing checkpoints ended early"),
+            Err(failure) => failure,
         }
     }
 
@@ -83,9 +86,24 @@ impl Keeper {
     ///
     /// # Errors
     /// When that could not be stored.
-    pub async fn finish(self) -> Result<(), Failure> {
-        drop(self.offered);
-        self.task.await.unwrap_or_else(|error| Err(Failure::retry(format!("storing checkpoints: {error}"))))
+    pub async fn finish(&mut self) -> Result<(), Failure> {
+        self.offered = None;
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> Result<(), Failure> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let outcome = task.await;
+        self.task = None;
+        outcome.unwrap_or_else(|error| Err(Failure::retry(format!("storing checkpoints: {error}"))))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
