@@ -41,17 +41,14 @@ impl Servers {
     /// The user's servers where they are named, else new ones.
     pub async fn start() -> Result<Self> {
         let (named_uri, named_kafka) = (named("MILLRACE_TEST_MONGODB_URI"), named("MILLRACE_TEST_KAFKA"));
-        // Both programs first, so that a missing prerequisite shows before anything starts.
-        let fetched = async {
-            if named_uri.is_none() {
-                fetch::mongod()?;
-            }
-            if named_kafka.is_none() {
-                fetch::kafka_jars()?;
-            }
-            anyhow::Ok(())
-        };
-        fetched.await?;
+        // All that is missing in one line, before anything is fetched; both fetched before anything starts.
+        fetch::check_prerequisites(named_uri.is_none(), named_kafka.is_none())?;
+        if named_uri.is_none() {
+            fetch::mongod()?;
+        }
+        if named_kafka.is_none() {
+            fetch::kafka_jars()?;
+        }
         let mongod = async {
             if named_uri.is_some() {
                 Ok(None)
