@@ -79,11 +79,12 @@ impl Servers {
 
     /// In words.
     pub fn describe(&self) -> String {
-        let origin = |ours: bool| if ours { "started" } else { "named by the environment" };
-        let (mongod, kafka) = (origin(self.mongod.is_some()), origin(self.kafka.is_some()));
         // A connection string of the user's own may hold a password.
-        let uri = if self.mongod.is_some() { self.addresses.mongodb_uri.as_str() } else { "" };
-        format!("MongoDB {uri} ({mongod}), Kafka {} ({kafka})", self.addresses.kafka)
+        let mongodb = match &self.mongod {
+            Some(mongod) => mongod.uri(),
+            None => "as named by MILLRACE_TEST_MONGODB_URI".to_owned(),
+        };
+        format!("MongoDB {mongodb}, Kafka {}", self.addresses.kafka)
     }
 
     /// Where they are.
