@@ -28,6 +28,9 @@ pub fn client_config(settings: &config::Kafka) -> ClientConfig {
     client.set("client.id", "millrace");
     // Log lines are for debugging; what matters also comes through the error callback.
     client.set("log.connection.close", "false");
+    // Also the pause between two first connections, which a start waits for several times; a broker that stays away
+    // still meets pauses that double up to 10 s.
+    client.set("reconnect.backoff.ms", "20");
     for (key, value) in &settings.properties {
         client.set(key, value.expose());
     }

@@ -87,12 +87,8 @@ pub struct Context {
 pub async fn run(client: Client, context: Context) -> Result<(), Failure> {
     let half = format!("source {}", context.settings.name);
     let in_flight_bytes = context.memory_bytes / 2;
-    let (publisher, deployment) = tokio::try_join!(
-        Publisher::open(&half, &context.settings.kafka, in_flight_bytes),
-        mongo::deployment_id(&client)
-    )?;
-    let publisher = Arc::new(publisher);
-    let outcome = run_with(&client, &context, deployment, &publisher, in_flight_bytes).await;
+    let publisher = Arc::new(Publisher::open(&half, &context.settings.kafka, in_flight_bytes)?);
+    let outcome = run_with(&client, &context, &publisher, in_flight_bytes).await;
     context.ready.store(false, Ordering::Relaxed);
     kafka::drop_aside(publisher);
     outcome
@@ -101,10 +97,17 @@ pub async fn run(client: Client, context: Context) -> Result<(), Failure> {
 async fn run_with(
     client: &Client,
     context: &Context,
-    deployment: Option<String>,
     publisher: &Arc<Publisher>,
     in_flight_bytes: usize,
 ) -> Result<(), Failure> {
+    // A checkpoint in Kafka is looked for next, which shows whether the cluster is there.
+    let reached = async {
+        match context.checkpoint.store {
+            CheckpointStore::Kafka => Ok(()),
+            _ => publisher.reach().await,
+        }
+    };
+    let (deployment, ()) = tokio::try_join!(mongo::deployment_id(client), reached)?;
     let identity = Identity { deployment, owner: context.owner.clone(), epoch: 0 };
     let (store, identity, position) = start_position(client, context, identity, publisher).await?;
     let metrics = &context.metrics;

@@ -148,7 +148,11 @@ impl Reader {
             let consumer = client
                 .create_with_context(kafka::Consumer(context.clone()))
                 .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
-            read(&Self { consumer, context, topic })
+            let reader = Self { consumer, context, topic };
+            let outcome = read(&reader);
+            // Closing a consumer takes its time, and nobody needs to wait for it.
+            kafka::drop_aside(reader);
+            outcome
         });
         reading.await.map_err(|error| Failure::retry(format!("reading the checkpoint: {error}")))?
     }

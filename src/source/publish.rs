@@ -19,6 +19,7 @@ use std::{
 use rdkafka::{
     ClientContext, Message,
     admin::{NewTopic, TopicReplication},
+    client::Client,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
     message::DeliveryResult,
@@ -42,9 +43,6 @@ const CHECKPOINT: usize = usize::MAX;
 /// 16 MiB as BSON and grow as JSON.
 const MAX_RECORD_BYTES: usize = 64 << 20;
 
-/// Asking for a name that nobody uses is the cheapest way to find out whether the cluster answers.
-const PROBE: &str = "millrace.probe";
-
 /// A producer.
 pub struct Publisher {
     producer: ThreadedProducer<Reports>,
@@ -64,13 +62,13 @@ pub struct Record<'a> {
 }
 
 impl Publisher {
-    /// A producer with idempotence and Java's partitioner, after the cluster has answered.
+    /// A producer with idempotence and Java's partitioner. Begins to connect, and does not wait for it.
     ///
     /// `in_flight_bytes` is what the caller will have on its way at most; librdkafka's own bound lies above it.
     ///
     /// # Errors
-    /// When the properties do not fit together or the cluster cannot be reached.
-    pub async fn open(half: &str, settings: &config::Kafka, in_flight_bytes: usize) -> Result<Self, Failure> {
+    /// When the properties do not fit together.
+    pub fn open(half: &str, settings: &config::Kafka, in_flight_bytes: usize) -> Result<Self, Failure> {
         let reports = Reports::new(kafka::Context::new(half));
         let mut client = kafka::client_config(settings);
         // One record may exceed the share when nothing else is on its way.
@@ -86,9 +84,7 @@ impl Publisher {
             .set("queue.buffering.max.kbytes", queue_kilobytes.to_string());
         let producer = ThreadedProducer::from_config_and_context(&client, reports.clone())
             .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
-        let publisher = Self { producer, reports, settings: settings.clone() };
-        publisher.metadata(PROBE).await?;
-        Ok(publisher)
+        Ok(Self { producer, reports, settings: settings.clone() })
     }
 
     /// What the delivery reports have said.
@@ -96,27 +92,41 @@ impl Publisher {
         &self.reports
     }
 
-    /// Metadata of one topic.
+    /// Returns when the cluster has answered.
     ///
     /// # Errors
-    /// When the cluster cannot be reached.
+    /// When it cannot be reached.
+    pub async fn reach(&self) -> Result<(), Failure> {
+        // All topics: asking for one that does not exist would have librdkafka look for it ever after.
+        let outcome = self.ask(|client| client.fetch_metadata(None, kafka::REQUEST_TIMEOUT)).await?;
+        outcome.map(drop).map_err(|error| self.unreachable(kafka::code(&error)))
+    }
+
+    /// Metadata of one topic.
     async fn metadata(&self, topic: &str) -> Result<Metadata, Failure> {
-        let producer = self.producer.clone();
         let name = topic.to_owned();
-        let request = tokio::task::spawn_blocking(move || {
-            producer.client().fetch_metadata(Some(&name), kafka::REQUEST_TIMEOUT)
-        });
-        let context = self.reports.context();
-        let outcome = tokio::select! {
-            outcome = request => outcome.map_err(|error| Failure::retry(format!("metadata request: {error}")))?,
-            refused = context.refused() => return Err(refused),
-        };
-        outcome.map_err(|error| {
-            context.failure(
-                &format!("cannot reach Kafka at {}", self.settings.bootstrap_servers),
-                kafka::code(&error),
-            )
-        })
+        let outcome =
+            self.ask(move |client| client.fetch_metadata(Some(&name), kafka::REQUEST_TIMEOUT)).await?;
+        outcome.map_err(|error| self.unreachable(kafka::code(&error)))
+    }
+
+    /// Runs a request off the runtime's threads, for as long as the cluster does not refuse this client.
+    async fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Client<Reports>) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let producer = self.producer.clone();
+        tokio::select! {
+            outcome = tokio::task::spawn_blocking(move || request(producer.client())) => {
+                outcome.map_err(|error| Failure::retry(format!("a request to Kafka: {error}")))
+            }
+            refused = self.reports.context().refused() => Err(refused),
+        }
+    }
+
+    fn unreachable(&self, code: RDKafkaErrorCode) -> Failure {
+        let what = format!("cannot reach Kafka at {}", self.settings.bootstrap_servers);
+        self.reports.context().failure(&what, code)
     }
 
     /// The handle of `topic`, which is created if it is not there.
