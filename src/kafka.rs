@@ -12,6 +12,7 @@ use rdkafka::{
     ClientConfig, ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier},
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::ConsumerContext,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 use tokio::sync::Notify;
@@ -178,6 +179,8 @@ impl ClientContext for Context {
     fn stats_raw(&self, _statistics: &[u8]) {}
 }
 
+impl ConsumerContext for Context {}
+
 /// A client for creating and inspecting topics; made when one is needed, closed soon after.
 pub struct Admin {
     client: AdminClient<Context>,
@@ -272,20 +275,3 @@ impl ErrorCode for (String, RDKafkaErrorCode) {
 pub fn code(error: &KafkaError) -> RDKafkaErrorCode {
     error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
 }
-
-/// The same [`Context`] for consumers that join no group.
-pub struct Consumer(pub Context);
-
-impl ClientContext for Consumer {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
-}
-
-impl rdkafka::consumer::ConsumerContext for Consumer {}

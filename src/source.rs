@@ -1,7 +1,7 @@
 //! MongoDB → Kafka: one loop over the stages below.
 //!
 //! ```text
-//! watch ▶ decode ▶ route ▶ encode ▶ publish ▶ progress ▶ checkpoint
+//! watch ▶ decode ▶ encode ▶ route ▶ publish ▶ progress ▶ checkpoint
 //! ```
 //!
 //! `watch` reads ahead in a task of its own. Everything between a reply and librdkafka's queue happens in the loop, on
@@ -80,7 +80,8 @@ pub struct Context {
     pub ready: Arc<AtomicBool>,
 }
 
-/// Runs the source on the deployment behind `client` until it is told to stop (then everything read is acknowledged and stored) or fails.
+/// Runs the source on the deployment behind `client` until it is told to stop (then all that was sent is acknowledged and
+/// the position stored) or fails.
 ///
 /// # Errors
 /// What ended it, with the verdict on starting it again.

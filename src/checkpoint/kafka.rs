@@ -122,7 +122,7 @@ impl KafkaStore {
 
 /// Reads a checkpoint topic.
 struct Reader {
-    consumer: BaseConsumer<kafka::Consumer>,
+    consumer: BaseConsumer<kafka::Context>,
     context: kafka::Context,
     topic: String,
 }
@@ -146,7 +146,7 @@ impl Reader {
                 .set("allow.auto.create.topics", "false")
                 .set("fetch.wait.max.ms", "10");
             let consumer = client
-                .create_with_context(kafka::Consumer(context.clone()))
+                .create_with_context(context.clone())
                 .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
             let reader = Self { consumer, context, topic };
             let outcome = read(&reader);

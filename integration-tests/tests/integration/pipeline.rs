@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bson::doc;
 use integration_tests::{
-    load::Types,
+    load::{Plan, Types},
     scene::Scene,
     servers,
     topic::{self, Record},
@@ -34,35 +34,27 @@ async fn every_operation_and_type_that_strict_json_carries_arrives_through_json_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_there_is_arrives_through_bson_events() -> Result<()> {
-    Scene::play(servers::shared().await?, "bson_events", async |scene| {
-        let mut daemon =
-            scene.pipeline("format = \"bson\"\nfull_document = \"updateLookup\"", "format = \"bson\"")?;
-        daemon.start_ready().await?;
-        scene.load(|plan| plan.types = Types::All).finish().await?;
-        scene.complete(0).await?;
-        daemon.terminate().await
-    })
-    .await
+    let source = "format = \"bson\"\nfull_document = \"updateLookup\"";
+    arrives("bson_events", source, "format = \"bson\"", |plan| plan.types = Types::All).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_without_the_full_document_are_applied_exactly() -> Result<()> {
-    Scene::play(servers::shared().await?, "deltas", async |scene| {
-        let mut daemon = scene.pipeline("format = \"bson\"", "format = \"bson\"")?;
-        daemon.start_ready().await?;
-        scene.load(|plan| plan.types = Types::All).finish().await?;
-        scene.complete(0).await?;
-        daemon.terminate().await
-    })
-    .await
+    arrives("deltas", "format = \"bson\"", "format = \"bson\"", |plan| plan.types = Types::All).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_without_the_full_document_are_applied_exactly_through_json() -> Result<()> {
-    Scene::play(servers::shared().await?, "json_deltas", async |scene| {
-        let mut daemon = scene.pipeline("", "")?;
+    arrives("json_deltas", "", "", |plan| plan.seed = 23).await
+}
+
+/// A load goes through a pipeline with these lines in its source and sink: all of it arrives, in order, and the copy is
+/// identical.
+async fn arrives(name: &str, source: &str, sink: &str, change: impl FnOnce(&mut Plan)) -> Result<()> {
+    Scene::play(servers::shared().await?, name, async |scene| {
+        let mut daemon = scene.pipeline(source, sink)?;
         daemon.start_ready().await?;
-        scene.load(|plan| plan.seed = 23).finish().await?;
+        scene.load(change).finish().await?;
         scene.complete(0).await?;
         daemon.terminate().await
     })

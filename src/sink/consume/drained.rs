@@ -28,8 +28,8 @@ fn look(settings: &config::Sink, group: &str) -> Result<bool, Failure> {
     let context = kafka::Context::new(format!("sink {}", settings.name));
     let mut client = kafka::client_config(&settings.kafka);
     client.set("group.id", group).set("enable.auto.commit", "false");
-    let consumer: BaseConsumer<kafka::Consumer> = client
-        .create_with_context(kafka::Consumer(context.clone()))
+    let consumer: BaseConsumer<kafka::Context> = client
+        .create_with_context(context.clone())
         .map_err(|error| Failure::stop(format!("cannot use [kafka.properties]: {error}")))?;
     let failed = |error: &KafkaError| {
         let what = format!("cannot look at the topics' ends at {}", settings.kafka.bootstrap_servers);
