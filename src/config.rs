@@ -14,6 +14,7 @@ mod reference;
 mod resolve;
 mod schema;
 mod secret;
+mod source;
 mod template;
 mod units;
 
@@ -33,6 +34,11 @@ pub use self::{
     environment::environment,
     problem::{Invalid, KeyPath, Place, Problem, Problems},
     secret::Secret,
+    source::{
+        BeforeChange, ErrorPolicy, Errors, FullDocument, Headers, Heartbeat, HistoryLost, LargeEvent,
+        NullLookup, PartitionBy, Record, RecordKey, RecordValue, Route, Snapshot, SnapshotMode, Source,
+        Start, Stream, Timestamp, TopicCreation, Topics,
+    },
     units::{parse_duration, parse_size},
 };
 use crate::namespace::{Namespace, Patterns};
@@ -160,42 +166,6 @@ pub enum CheckpointStore {
     },
 }
 
-/// One MongoDB → Kafka half.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// The half's name in the file.
-    pub name: String,
-    /// Where changes are read.
-    pub mongodb: Mongodb,
-    /// Where records are written.
-    pub kafka: Kafka,
-    /// Which namespaces, exclusions included.
-    pub watch: Patterns,
-    /// Where to start when there is no checkpoint.
-    pub start: Start,
-    /// The change stream's `fullDocument` option.
-    pub full_document: FullDocument,
-    /// What a record's value is.
-    pub value: ValueShape,
-    /// How keys and values are written.
-    pub format: Format,
-    /// Namespace → topic.
-    pub topic: Template,
-    /// Most events the server puts into one reply.
-    pub batch_size: u32,
-    /// How long the server waits for an event before it sends an empty reply.
-    pub max_await: Duration,
-}
-
-/// Where a source without a checkpoint starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With the next change.
-    Latest,
-    /// With the first change at or after this cluster time.
-    At(ClusterTime),
-}
-
 /// A BSON timestamp used as a point in the oplog: seconds since the epoch, then a counter within the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClusterTime {
@@ -211,20 +181,7 @@ impl std::fmt::Display for ClusterTime {
     }
 }
 
-/// The change stream's `fullDocument` option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FullDocument {
-    /// Inserts and replaces carry the document; updates only what changed.
-    Default,
-    /// Updates carry the document as it is when the event is read.
-    UpdateLookup,
-    /// Updates carry the stored post-image where there is one.
-    WhenAvailable,
-    /// As `WhenAvailable`, and the stream fails where there is none.
-    Required,
-}
-
-/// What a record's value is, or is taken for.
+/// What a sink takes a record's value for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueShape {
     /// The whole change event.
@@ -236,7 +193,7 @@ pub enum ValueShape {
 /// How keys and values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Extended JSON. Written in the `strict` style; read in any.
+    /// Extended JSON. Written in the source's style; read in any.
     Json,
     /// Raw BSON.
     Bson,
@@ -260,6 +217,8 @@ pub enum Piece {
     Collection,
     /// The topic's name.
     Topic,
+    /// These pieces where there is a collection, nothing for an event of a whole database.
+    IfCollection(Vec<Piece>),
 }
 
 /// One Kafka → MongoDB half.

@@ -141,6 +141,15 @@ impl Pattern {
         }
     }
 
+    /// Whether events of the whole database `db` are meant: a glob over all of its collections, or a regular expression
+    /// that matches the name alone.
+    pub fn matches_database(&self, db: &str) -> bool {
+        match self {
+            Self::Glob { db: glob, coll } => glob.matches(db) && coll.is_any(),
+            Self::Regex(regex) => regex.matches(db),
+        }
+    }
+
     /// Whether `db.coll` matches.
     pub fn matches(&self, db: &str, coll: &str) -> bool {
         match self {

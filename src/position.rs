@@ -23,6 +23,15 @@ impl ResumeToken {
         Ok(Self { document: document.as_bytes().to_vec() })
     }
 
+    /// The token with this `_data`.
+    pub fn from_data(data: &str) -> Self {
+        let mut writer = raw::Writer::default();
+        writer.begin();
+        writer.string(b"_data", data.as_bytes());
+        writer.end();
+        Self { document: writer.into_bytes() }
+    }
+
     /// The token's BSON.
     pub fn as_bytes(&self) -> &[u8] {
         &self.document
@@ -125,11 +134,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn token(data: &str) -> ResumeToken {
-        let mut writer = raw::Writer::default();
-        writer.begin();
-        writer.string(b"_data", data.as_bytes());
-        writer.end();
-        ResumeToken::new(Document::new(&writer.into_bytes()).expect("well formed")).expect("has _data")
+        ResumeToken::from_data(data)
     }
 
     #[test]

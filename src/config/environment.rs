@@ -84,6 +84,7 @@ fn resolve(
         }
         (Kind::Properties, [_, ..]) => Ok((path.child(rest.join(".")), Kind::Text)),
         (Kind::Named(_) | Kind::Properties, []) => resolve(&[], keys, None, path),
+        (Kind::Tables(_), _) => Err((path, "is a list of tables, which only the file can hold".into())),
         (kind, []) => Ok((path, kind)),
         (_, [extra, ..]) => Err((path.child(extra), "is not a key: what is before it is not a table".into())),
     }

@@ -50,6 +50,8 @@ fn each_key(keys: &'static [Key], path: &KeyPath, visit: &mut dyn FnMut(&KeyPath
                 let name = if key.name == "sources" { "shop" } else { "copy" };
                 each_key(inner, &path.child(name), visit);
             }
+            // The example has one table in each list.
+            Kind::Tables(inner) => each_key(inner, &path.element(0), visit),
             _ => visit(&path, key),
         }
     }
@@ -57,7 +59,15 @@ fn each_key(keys: &'static [Key], path: &KeyPath, visit: &mut dyn FnMut(&KeyPath
 
 fn at<'a>(tree: &'a Dict, path: &KeyPath) -> Option<&'a Value> {
     let (last, tables) = path.segments().split_last()?;
-    tables.iter().try_fold(tree, |table, key| table.get(key)?.as_dict())?.get(last)
+    let inner = |table: &'a Dict, key: &String| match key.as_str() {
+        // The list was taken for its first table.
+        "[0]" => Some(table),
+        key => match table.get(key)? {
+            Value::Array(_, tables) => tables.first()?.as_dict(),
+            value => value.as_dict(),
+        },
+    };
+    tables.iter().try_fold(tree, inner)?.get(last)
 }
 
 fn parsed(text: &str) -> Dict {

@@ -9,7 +9,7 @@ use super::{
     Place, Problem,
     layers::{Places, reported},
     problem::KeyPath,
-    schema::{Key, Kind, ROOT, unknown_key},
+    schema::{self, Key, Kind, ROOT, unknown_key},
 };
 
 /// The file's text.
@@ -64,6 +64,7 @@ impl Walk<'_> {
         let value = match (kind, item.as_value(), item.as_table_like()) {
             (Kind::Table(keys), _, Some(table)) => Some(self.table(table, keys, path).into()),
             (Kind::Named(keys), _, Some(table)) => Some(self.named(table, keys, path).into()),
+            (Kind::Tables(keys), _, _) => self.tables(item, keys, path),
             (Kind::Properties, _, Some(table)) => {
                 let mut properties = Dict::new();
                 self.properties(table, "", path, &mut properties);
@@ -83,6 +84,26 @@ impl Walk<'_> {
             self.report(path, format!("is {}; write {}", type_name(item), kind.expected()));
             reported()
         })
+    }
+
+    /// A list of tables, written as `[[…]]` or inline; `None` where it is something else.
+    fn tables(&mut self, item: &Item, keys: &'static [Key], path: &KeyPath) -> Option<Value> {
+        let tables: Vec<&dyn TableLike> = match item {
+            Item::ArrayOfTables(tables) => tables.iter().map(|table| table as &dyn TableLike).collect(),
+            Item::Value(Toml::Array(array)) => {
+                let tables: Option<Vec<_>> =
+                    array.iter().map(|table| Some(table.as_inline_table()? as _)).collect();
+                tables?
+            }
+            _ => return None,
+        };
+        let tables = tables.into_iter().enumerate().map(|(index, table)| {
+            let given = self.table(table, keys, &path.element(index));
+            let mut whole = schema::defaults(keys, &given);
+            whole.extend(given);
+            Value::from(whole)
+        });
+        Some(tables.collect::<Vec<Value>>().into())
     }
 
     fn named(&mut self, table: &dyn TableLike, keys: &'static [Key], path: &KeyPath) -> Dict {

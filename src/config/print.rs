@@ -18,6 +18,7 @@ pub(super) fn toml(tree: &Dict, keys: &[Key]) -> String {
 
 fn table(dict: &Dict, keys: &[Key], path: &KeyPath, out: &mut String) {
     let mut inner = Vec::new();
+    let mut lists = Vec::new();
     for key in keys {
         match (key.kind, dict.get(key.name)) {
             (_, None) => {}
@@ -26,9 +27,14 @@ fn table(dict: &Dict, keys: &[Key], path: &KeyPath, out: &mut String) {
                 let dicts = halves.iter().filter_map(|(name, half)| Some((name, half.as_dict()?)));
                 inner.extend(dicts.map(|(name, dict)| (path.child(key.name).child(name), keys, dict)));
             }
+            (Kind::Tables(keys), Some(Value::Array(_, tables))) => {
+                lists.extend(
+                    tables.iter().filter_map(|table| Some((path.child(key.name), keys, table.as_dict()?))),
+                );
+            }
             (Kind::Properties, Some(Value::Dict(_, properties))) => {
                 for (name, value) in properties {
-                    line(&format!("properties.{name}"), &property(name, value), out);
+                    line(&format!("{}.{name}", key.name), &property(name, value), out);
                 }
             }
             (Kind::Secret, Some(Value::String(_, uri))) => line(key.name, &uri_text(uri), out),
@@ -41,6 +47,10 @@ fn table(dict: &Dict, keys: &[Key], path: &KeyPath, out: &mut String) {
             out.push_str(&format!("\n[{}]\n", header(&path)));
             table(dict, keys, &path, out);
         }
+    }
+    for (path, keys, dict) in lists {
+        out.push_str(&format!("\n[[{}]]\n", header(&path)));
+        table(dict, keys, &path, out);
     }
 }
 

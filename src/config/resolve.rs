@@ -5,6 +5,7 @@
 
 mod halves;
 mod reading;
+mod source;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -39,7 +40,8 @@ pub(super) fn settings(
         reader.required(&root, "name", "the checkpoints and consumer groups are named after it", check_name);
     let shared = shared(&mut reader, &root);
     let checkpoint = checkpoint(&mut reader, &root, &shared);
-    let mut sources = halves::sources(&mut reader, &root, &shared);
+    let pipeline = name.as_deref().unwrap_or_default();
+    let mut sources = halves::sources(&mut reader, &root, pipeline, &shared);
     let mut sinks = halves::sinks(&mut reader, &root, &shared);
     if root.lacks_tables("sources") && root.lacks_tables("sinks") {
         let message = "there is nothing to do; add [sources.NAME] or [sinks.NAME]".into();

@@ -6,9 +6,11 @@
 use figment::value::{Dict, Value};
 
 use super::{
-    Format, FullDocument, LogFormat, SinkHistoryLost, ValueShape,
-    choice::{StoreKind, words},
+    BeforeChange, ErrorPolicy, Format, FullDocument, Headers, HistoryLost, LargeEvent, LogFormat, NullLookup,
+    PartitionBy, RecordValue, SinkHistoryLost, SnapshotMode, Timestamp, ValueShape,
+    choice::{KeyFormat, KeyKind, Members, Split, StoreKind, words},
 };
+use crate::json;
 
 /// A key of a table.
 pub(super) struct Key {
@@ -39,7 +41,9 @@ pub(super) enum Kind {
     Table(&'static [Key]),
     /// A table of tables with these keys, under names that the user gives.
     Named(&'static [Key]),
-    /// librdkafka properties.
+    /// A list of tables with these keys.
+    Tables(&'static [Key]),
+    /// Texts under names that the user gives; nested tables are joined with dots.
     Properties,
 }
 
@@ -86,18 +90,83 @@ const SOURCE: &[Key] = &[
     // Required: publishing a whole deployment must be somebody's decision.
     key("watch", Kind::List, Default::None),
     key("exclude", Kind::List, Default::List(&[])),
-    key("topic", Kind::Text, Default::Text("{db}.{coll}")),
-    key("value", Kind::Choice(words::<ValueShape>), Default::Text("event")),
-    // JSON is what most consumers read, and what the official connector writes.
-    key("format", Kind::Choice(words::<Format>), Default::Text("json")),
+    key("pipeline", Kind::Text, Default::Text("[]")),
     key("full_document", Kind::Choice(words::<FullDocument>), Default::Text("default")),
-    key("start", Kind::Start, Default::Text("latest")),
+    key("full_document_before_change", Kind::Choice(words::<BeforeChange>), Default::Text("off")),
+    key("require_full_document", Kind::List, Default::List(&[])),
+    key("require_before_change", Kind::List, Default::List(&[])),
+    // As the official connector has it.
+    key("null_lookup", Kind::Choice(words::<NullLookup>), Default::Text("keep")),
+    key("show_expanded_events", Kind::Boolean, Default::Boolean(false)),
+    key("collation", Kind::Text, Default::Text("")),
+    key("comment", Kind::Text, Default::Text("")),
+    key("read_preference", Kind::Choice(words::<Members>), Default::Text("")),
+    key("split_large_events", Kind::Choice(words::<Split>), Default::Text("auto")),
     // The server's replies end at 16 MB; small events need this many to fill a good part of one.
     key("batch_size", Kind::Integer, Default::Integer(5000)),
     // Also how stale the stored position of an idle stream may become.
     key("max_await", Kind::Duration, Default::Text("1s")),
+    key("start", Kind::Start, Default::Text("latest")),
+    // Stopping is the only answer that loses nothing silently.
+    key("on_history_lost", Kind::Choice(words::<HistoryLost>), Default::Text("fail")),
+    // Time enough for somebody to come and look.
+    key("oplog_window_warning", Kind::Duration, Default::Text("1h")),
+    key("signal_collection", Kind::Text, Default::Text("")),
+    table("snapshot", SNAPSHOT),
+    table("heartbeat", HEARTBEAT),
+    key("value", Kind::Choice(words::<RecordValue>), Default::Text("event")),
+    // JSON is what most consumers read, and what the official connector writes.
+    key("format", Kind::Choice(words::<Format>), Default::Text("json")),
+    key("key_format", Kind::Choice(words::<KeyFormat>), Default::Text("")),
+    key("json_style", Kind::Choice(words::<json::Style>), Default::Text("strict")),
+    key("key", Kind::Choice(words::<KeyKind>), Default::Text("document_key")),
+    key("key_fields", Kind::List, Default::List(&[])),
+    key("tombstones", Kind::Boolean, Default::Boolean(true)),
+    key("headers", Kind::Choice(words::<Headers>), Default::Text("auto")),
+    key("timestamp", Kind::Choice(words::<Timestamp>), Default::Text("cluster_time")),
+    key("debezium_name", Kind::Text, Default::Text("")),
+    key("debezium_schemas", Kind::Boolean, Default::Boolean(false)),
+    key("topic", Kind::Text, Default::Text("{db}.{coll}")),
+    key("partition_by", Kind::Choice(words::<PartitionBy>), Default::Text("key")),
+    key("route", Kind::Tables(ROUTE), Default::None),
+    table("topic_creation", TOPIC_CREATION),
+    table("errors", ERRORS),
     table("mongodb", MONGODB),
     table("kafka", KAFKA),
+];
+
+const SNAPSHOT: &[Key] = &[
+    key("mode", Kind::Choice(words::<SnapshotMode>), Default::Text("off")),
+    key("namespaces", Kind::List, Default::List(&["*"])),
+    key("pipeline", Kind::Text, Default::Text("[]")),
+    // One range at the server while another is written.
+    key("threads", Kind::Integer, Default::Integer(2)),
+    // Large enough to be fast, small enough for the stream not to wait long.
+    key("range_size", Kind::Integer, Default::Integer(10_000)),
+    key("max_documents_per_second", Kind::Integer, Default::Integer(0)),
+];
+
+const HEARTBEAT: &[Key] = &[
+    key("interval", Kind::Duration, Default::Text("0s")),
+    // The official connector's.
+    key("topic", Kind::Text, Default::Text("__mongodb_heartbeats")),
+];
+
+const ROUTE: &[Key] = &[key("match", Kind::Text, Default::None), key("topic", Kind::Text, Default::None)];
+
+const TOPIC_CREATION: &[Key] = &[
+    key("enabled", Kind::Boolean, Default::Boolean(true)),
+    key("partitions", Kind::Integer, Default::Integer(0)),
+    key("replication", Kind::Integer, Default::Integer(0)),
+    key("config", Kind::Properties, Default::None),
+];
+
+const ERRORS: &[Key] = &[
+    key("encoding", Kind::Choice(words::<ErrorPolicy>), Default::Text("fail")),
+    key("record_too_large", Kind::Choice(words::<ErrorPolicy>), Default::Text("fail")),
+    key("event_too_large", Kind::Choice(words::<LargeEvent>), Default::Text("fail")),
+    key("missing_image", Kind::Choice(words::<ErrorPolicy>), Default::Text("fail")),
+    key("dead_letter_topic", Kind::Text, Default::Text("")),
 ];
 
 const SINK: &[Key] = &[
@@ -163,14 +232,15 @@ impl Kind {
             Self::Size => "a size like \"64MB\", or a number of bytes".into(),
             Self::Duration => "a duration like \"1s\", in quotes".into(),
             Self::Start => {
-                "\"latest\", a time like \"2026-11-23T03:00:00Z\" or a cluster time like \"1795398199:31\""
+                "\"latest\", a time like \"2026-11-23T03:00:00Z\", a cluster time like \"1795398199:31\" or \"token:8264…\""
                     .into()
             }
             Self::Choice(words) => one_of(&words()),
             Self::List => "a list of texts, like [\"shop.*\"]".into(),
             Self::Table(_) => "a table".into(),
             Self::Named(_) => "a table of tables, one for each name".into(),
-            Self::Properties => "a table of librdkafka properties".into(),
+            Self::Tables(_) => "a list of tables ([[…]])".into(),
+            Self::Properties => "a table of properties".into(),
         }
     }
 }
@@ -203,6 +273,8 @@ pub(super) fn defaults(keys: &[Key], present: &Dict) -> Dict {
                 (!halves.is_empty()).then(|| halves.into())
             }
             Kind::Properties => Some(Dict::new().into()),
+            // Lists are not merged: a table in one gets its defaults where it is read.
+            Kind::Tables(_) => None,
             _ => key.default.value(),
         };
         if let Some(value) = value {
@@ -234,6 +306,7 @@ fn home(name: &str, keys: &[Key], place: &str) -> Option<String> {
         match key.kind {
             Kind::Table(inner) => home(name, inner, &place),
             Kind::Named(inner) => home(name, inner, &format!("{place}.NAME")),
+            Kind::Tables(inner) => home(name, inner, &place),
             _ => None,
         }
     })

@@ -5,44 +5,76 @@ use super::{Invalid, Piece, Template};
 impl Template {
     /// Reads `{db}`, `{coll}` and `{topic}`; `{{` and `}}` are braces.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let mut template = Self { pieces: Vec::new() };
+        Self::read(text, false)
+    }
+
+    /// As [`Template::parse`]; what stands in `[…]` is there only for collections. `[[` and `]]` are brackets.
+    pub fn parse_topic(text: &str) -> Result<Self, Invalid> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &str, has_groups: bool) -> Result<Self, Invalid> {
+        let special: &[char] = if has_groups { &['{', '}', '[', ']'] } else { &['{', '}'] };
+        let mut whole = Self { pieces: Vec::new() };
+        // The pieces before the bracket that is open.
+        let mut outer: Option<Self> = None;
         let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            template.push_text(&rest[..at]);
+        while let Some(at) = rest.find(special) {
+            whole.push_text(&rest[..at]);
             let tail = &rest[at..];
-            if tail.starts_with("{{") || tail.starts_with("}}") {
-                template.push_text(&tail[..1]);
+            let sign = &tail[..1];
+            if tail[1..].starts_with(sign) {
+                whole.push_text(sign);
                 rest = &tail[2..];
                 continue;
             }
-            let placeholder = tail.strip_prefix('{').and_then(|inner| inner.split_once('}'));
-            let Some((placeholder, after)) = placeholder else {
-                return Err(Invalid(
-                    "has a brace without its partner; write {{ or }} for a brace itself".into(),
-                ));
-            };
-            template.pieces.push(match placeholder {
-                "db" => Piece::Database,
-                "coll" => Piece::Collection,
-                "topic" => Piece::Topic,
-                _ => return Err(Invalid(format!("has the unknown placeholder {{{placeholder}}}"))),
-            });
-            rest = after;
+            rest = &tail[1..];
+            match (sign, &mut outer) {
+                ("{", _) => {
+                    let (placeholder, after) = rest.split_once('}').ok_or_else(unpaired_brace)?;
+                    whole.pieces.push(piece(placeholder)?);
+                    rest = after;
+                }
+                ("[", None) => outer = Some(std::mem::replace(&mut whole, Self { pieces: Vec::new() })),
+                ("]", Some(before)) => {
+                    let group =
+                        std::mem::replace(&mut whole, std::mem::replace(before, Self { pieces: Vec::new() }));
+                    whole.pieces.push(Piece::IfCollection(group.pieces));
+                    outer = None;
+                }
+                ("[" | "]", _) => return Err(unpaired_bracket()),
+                _ => return Err(unpaired_brace()),
+            }
         }
-        template.push_text(rest);
-        if template.pieces.is_empty() { Err(Invalid("is empty".into())) } else { Ok(template) }
+        whole.push_text(rest);
+        if outer.is_some() {
+            return Err(unpaired_bracket());
+        }
+        if whole.pieces.is_empty() { Err(Invalid("is empty".into())) } else { Ok(whole) }
     }
 
     /// Appends the name for these values to `out`.
     pub fn render(&self, db: &str, coll: &str, topic: &str, out: &mut String) {
-        for piece in &self.pieces {
-            out.push_str(match piece {
-                Piece::Text(text) => text,
-                Piece::Database => db,
-                Piece::Collection => coll,
-                Piece::Topic => topic,
-            });
+        render(&self.pieces, db, coll, topic, out);
+    }
+
+    /// Whether part of the name is there only for collections.
+    pub fn has_groups(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::IfCollection(_)))
+    }
+
+    /// The literal texts in it.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        fn flat(piece: &Piece) -> &[Piece] {
+            match piece {
+                Piece::IfCollection(pieces) => pieces,
+                piece => std::slice::from_ref(piece),
+            }
         }
+        self.pieces.iter().flat_map(flat).filter_map(|piece| match piece {
+            Piece::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
     }
 
     /// The name, where no placeholder makes it depend on anything.
@@ -75,6 +107,39 @@ impl Template {
     }
 }
 
+fn render(pieces: &[Piece], db: &str, coll: &str, topic: &str, out: &mut String) {
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Database => out.push_str(db),
+            Piece::Collection => out.push_str(coll),
+            Piece::Topic => out.push_str(topic),
+            Piece::IfCollection(_) if coll.is_empty() => {}
+            Piece::IfCollection(pieces) => render(pieces, db, coll, topic, out),
+        }
+    }
+}
+
+fn piece(placeholder: &str) -> Result<Piece, Invalid> {
+    match placeholder {
+        "db" => Ok(Piece::Database),
+        "coll" => Ok(Piece::Collection),
+        "topic" => Ok(Piece::Topic),
+        _ => Err(Invalid(format!("has the unknown placeholder {{{placeholder}}}"))),
+    }
+}
+
+fn unpaired_brace() -> Invalid {
+    Invalid("has a brace without its partner; write {{ or }} for a brace itself".into())
+}
+
+fn unpaired_bracket() -> Invalid {
+    Invalid(
+        "has a bracket without its partner, or one inside another; write [[ or ]] for a bracket itself"
+            .into(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +163,23 @@ mod tests {
         let template = Template::parse("a{{b").expect("the template is sound");
         assert_eq!(template.literal(), Some("a{b"));
         assert_eq!(Template::parse("a{db}").expect("the template is sound").literal(), None);
+    }
+
+    #[test]
+    fn what_is_in_brackets_is_only_there_for_collections() {
+        let template = Template::parse_topic("p.{db}[.{coll}-x].s[[0]]").expect("the template is sound");
+        let rendered = |coll: &str| {
+            let mut out = String::new();
+            template.render("D", coll, "", &mut out);
+            out
+        };
+        assert_eq!(rendered("C"), "p.D.C-x.s[0]");
+        assert_eq!(rendered(""), "p.D.s[0]");
+        assert_eq!(Template::parse("a[{db}]").map(|t| t.has_groups()), Ok(false));
+        for text in ["[{db}", "{db}]", "[a[b]]", "a]["] {
+            let message = Template::parse_topic(text).expect_err("the template is wrong").to_string();
+            assert!(message.contains("bracket"), "{text}: {message}");
+        }
     }
 
     #[test]

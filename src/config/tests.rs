@@ -56,12 +56,12 @@ fn the_smallest_file_gets_every_default() {
     assert_eq!(settings.shutdown_timeout, Duration::from_secs(10));
     assert!(matches!(settings.checkpoint.store, CheckpointStore::Kafka));
     let source = &settings.sources[0];
-    assert_eq!((source.name.as_str(), source.batch_size), ("shop", 5000));
-    assert_eq!((source.value, source.format), (ValueShape::Event, Format::Json));
-    assert_eq!((source.full_document, source.start), (FullDocument::Default, Start::Latest));
+    assert_eq!((source.name.as_str(), source.stream.batch_size), ("shop", 5000));
+    assert_eq!((source.record.value, source.record.format), (RecordValue::Event, Format::Json));
+    assert_eq!((source.stream.full_document, &source.start), (FullDocument::Default, &Start::Latest));
     assert!(source.watch.matches("shop", "orders") && !source.watch.matches("crm", "orders"));
     let mut topic = String::new();
-    source.topic.render("shop", "orders", "", &mut topic);
+    source.topics.template.render("shop", "orders", "", &mut topic);
     assert_eq!(topic, "shop.orders");
     assert!(settings.sinks.is_empty());
 }
@@ -132,10 +132,16 @@ fn every_key_reaches_its_setting() {
     let [b, a] = settings.sources.as_slice() else { panic!("two sources") };
     assert_eq!((b.name.as_str(), a.name.as_str()), ("b", "a"), "the order of the file");
     assert_eq!((b.mongodb.uri.expose(), a.mongodb.uri.expose()), ("mongodb://b", "mongodb://a"));
-    assert_eq!((b.full_document, a.full_document), (FullDocument::UpdateLookup, FullDocument::Required));
+    assert_eq!(
+        (b.stream.full_document, a.stream.full_document),
+        (FullDocument::UpdateLookup, FullDocument::Required)
+    );
     assert_eq!(b.start, Start::At(ClusterTime { seconds: 1_795_402_800, increment: 1 }));
-    assert_eq!((b.value, b.format, b.batch_size), (ValueShape::Document, Format::Bson, 1));
-    assert_eq!(b.max_await, Duration::from_millis(500));
+    assert_eq!(
+        (b.record.value, b.record.format, b.stream.batch_size),
+        (RecordValue::Document, Format::Bson, 1)
+    );
+    assert_eq!(b.stream.max_await, Duration::from_millis(500));
     assert!(b.watch.matches("any", "thing") && !b.watch.matches("shop", "tmp1"));
     let property =
         |kafka: &Kafka, name: &str| kafka.properties.get(name).map(|secret| secret.expose().to_owned());
@@ -176,7 +182,7 @@ lanes = 0
          \"*\" for everything",
         "m.toml:9:13: sources.shop.max_await: \"1 fortnight\" is not a duration; write a whole number with ms, s, m \
          or h, like \"1s\"",
-        "m.toml:10:11: sources.shop.value: \"documnt\" is not one of \"event\", \"document\"; did you mean \"document\"?",
+        "m.toml:10:11: sources.shop.value: \"documnt\" is not one of \"event\", \"document\", \"debezium\"; did you mean \"document\"?",
         "m.toml:12:10: sinks.copy.topics: is text; write a list of texts, like [\"shop.*\"]",
         "m.toml:13:9: sinks.copy.lanes: 0 is out of range; allowed: 1 to 256",
     ];
@@ -257,7 +263,7 @@ fn variables_win_over_the_file_and_only_those_with_two_underscores_count() {
     assert!(settings.log.identifiers);
     let [shop, other] = settings.sources.as_slice() else { panic!("two sources: {:?}", settings.sources) };
     assert_eq!((shop.name.as_str(), other.name.as_str()), ("My-Shop", "other"));
-    assert_eq!((shop.kafka.bootstrap_servers.as_str(), shop.batch_size), ("env:1", 7));
+    assert_eq!((shop.kafka.bootstrap_servers.as_str(), shop.stream.batch_size), ("env:1", 7));
     assert_eq!(shop.kafka.properties["sasl.username"].expose(), "u");
     assert!(
         shop.watch.matches("b", "y") && !shop.watch.matches("a", "x") && !shop.watch.matches("shop", "y")
@@ -294,7 +300,7 @@ fn the_real_environment_is_read() {
         jail.create_file("m.toml", MINIMAL)?;
         jail.set_env("MILLRACE_SOURCES__SHOP__BATCH_SIZE", "9");
         let settings = load(Path::new("m.toml"), environment()).map_err(|problems| problems.to_string())?;
-        assert_eq!(settings.sources[0].batch_size, 9);
+        assert_eq!(settings.sources[0].stream.batch_size, 9);
         Ok(())
     });
 }

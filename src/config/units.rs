@@ -49,16 +49,27 @@ pub fn parse_size(text: &str) -> Result<usize, Invalid> {
         .ok_or_else(|| Invalid("is more than this machine can address".into()))
 }
 
-/// Where a source starts: `latest`, a time with its offset, or a cluster time `seconds:increment`.
+/// Where a source starts: `latest`, a time with its offset, a cluster time `seconds:increment`, or `token:` and the
+/// `_data` of a resume token.
 pub(super) fn parse_start(text: &str) -> Result<Start, Invalid> {
     if text == "latest" {
         return Ok(Start::Latest);
+    }
+    if let Some(data) = text.strip_prefix("token:") {
+        return match data {
+            data if !data.is_empty() && data.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Ok(Start::After(data.to_owned()))
+            }
+            _ => Err(Invalid(
+                "is no resume token; write its _data, hexadecimal digits, after \"token:\"".into(),
+            )),
+        };
     }
     let cluster_time = parse_cluster_time(text).or_else(|| time_to_cluster_time(text));
     cluster_time.map(Start::At).ok_or_else(|| {
         Invalid(
             "is no start; write \"latest\", a time with its offset like \"2026-11-23T03:00:00Z\", \
-             or a cluster time like \"1795398199:31\""
+             a cluster time like \"1795398199:31\", or \"token:\" and a resume token's _data"
                 .into(),
         )
     })
@@ -149,8 +160,11 @@ mod tests {
         assert_eq!(parse_start("2000-03-01T00:00:00Z"), at(951_868_800, 1));
         assert_eq!(parse_start("2026-11-23T03:00:00Z"), at(1_795_402_800, 1));
         assert_eq!(parse_start("2026-11-23T04:30:00.999+01:30"), at(1_795_402_800, 1));
+        assert_eq!(parse_start("token:826B"), Ok(Start::After("826B".into())));
         for text in [
             "",
+            "token:",
+            "token:{}",
             "now",
             "2026-11-23",
             "2026-11-23T03:00:00",

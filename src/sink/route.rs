@@ -93,17 +93,14 @@ impl Routes {
     }
 
     fn render(&self, topic: &str, event: Option<(&str, &str)>) -> Result<String, Error> {
-        let source = event.or_else(|| topic.split_once('.'));
-        let named = || source.ok_or_else(|| Error::TopicWithoutDot(topic.to_owned()));
+        let uses_names =
+            self.template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection));
+        let (db, coll) = match event.or_else(|| topic.split_once('.')) {
+            None if uses_names => return Err(Error::TopicWithoutDot(topic.to_owned())),
+            names => names.unwrap_or_default(),
+        };
         let mut target = String::new();
-        for piece in &self.template.pieces {
-            target.push_str(match piece {
-                Piece::Text(text) => text,
-                Piece::Database => named()?.0,
-                Piece::Collection => named()?.1,
-                Piece::Topic => topic,
-            });
-        }
+        self.template.render(db, coll, topic, &mut target);
         Ok(target)
     }
 }

@@ -3,7 +3,7 @@
 //! Keys and values are written into buffers that the caller reuses, straight from the event's bytes.
 
 use crate::{
-    config::{Format, ValueShape},
+    config::{self, Format, RecordValue},
     json, raw,
     source::decode::Change,
 };
@@ -17,7 +17,7 @@ pub struct Encoder {
     /// JSON or BSON.
     pub format: Format,
     /// Whole event or document alone.
-    pub value: ValueShape,
+    pub value: RecordValue,
 }
 
 /// Buffers of one record; what was in them is overwritten.
@@ -58,6 +58,11 @@ pub enum Error {
 }
 
 impl Encoder {
+    /// An encoder as the settings have it.
+    pub fn new(record: &config::Record) -> Self {
+        Self { format: record.format, value: record.value }
+    }
+
     /// Writes the record of `change` into `buffers`.
     ///
     /// The key is the `documentKey`; of an event without one it is `{"_id": <resume token>}`, as the official
@@ -67,14 +72,14 @@ impl Encoder {
     /// When the format cannot hold the change.
     pub fn encode<'a>(self, change: &Change<'a>, buffers: &mut Buffers) -> Result<Encoded<'a>, Error> {
         let encoded = match self.value {
-            ValueShape::Event => Encoded::Record { order: None },
-            ValueShape::Document if change.full_document.is_some() => {
+            RecordValue::Event | RecordValue::Debezium => Encoded::Record { order: None },
+            RecordValue::Document if change.full_document.is_some() => {
                 Encoded::Record { order: order(change)? }
             }
-            ValueShape::Document if change.operation == "delete" => {
+            RecordValue::Document if change.operation == "delete" => {
                 Encoded::Tombstone { order: order(change)? }
             }
-            ValueShape::Document => return Ok(Encoded::Nothing),
+            RecordValue::Document => return Ok(Encoded::Nothing),
         };
         buffers.key.clear();
         match change.document_key {
@@ -84,8 +89,8 @@ impl Encoder {
         if let Encoded::Record { .. } = encoded {
             buffers.value.clear();
             let value = match self.value {
-                ValueShape::Event => change.event,
-                ValueShape::Document => change.full_document.unwrap_or(raw::Document::EMPTY),
+                RecordValue::Event | RecordValue::Debezium => change.event,
+                RecordValue::Document => change.full_document.unwrap_or(raw::Document::EMPTY),
             };
             self.write(value, &mut buffers.value)?;
         }
@@ -121,7 +126,7 @@ mod tests {
     use super::*;
     use crate::source::decode;
 
-    fn encode(event: &bson::Document, value: ValueShape) -> (String, String, Option<bool>, bool) {
+    fn encode(event: &bson::Document, value: RecordValue) -> (String, String, Option<bool>, bool) {
         let bytes = RawDocumentBuf::try_from(event).expect("encodes").into_bytes();
         let change = decode::decode(raw::Document::new(&bytes).expect("a document")).expect("an event");
         let mut buffers = Buffers::default();
@@ -143,14 +148,14 @@ mod tests {
     fn a_whole_event_is_keyed_by_its_document() {
         let mut event = event("delete");
         event.insert("documentKey", doc! {"_id": 5});
-        let (key, value, is_record, has_order) = encode(&event, ValueShape::Event);
+        let (key, value, is_record, has_order) = encode(&event, RecordValue::Event);
         assert_eq!((key.as_str(), is_record, has_order), (r#"{"_id": 5}"#, Some(true), false));
         assert!(value.starts_with(r#"{"_id": {"_data": "82A0"}, "operationType": "delete""#), "{value}");
     }
 
     #[test]
     fn an_event_without_a_document_is_keyed_by_its_token() {
-        assert_eq!(encode(&event("drop"), ValueShape::Event).0, r#"{"_id": {"_data": "82A0"}}"#);
+        assert_eq!(encode(&event("drop"), RecordValue::Event).0, r#"{"_id": {"_data": "82A0"}}"#);
     }
 
     #[test]
@@ -158,7 +163,7 @@ mod tests {
         let mut insert = event("insert");
         insert.insert("documentKey", doc! {"_id": 5});
         insert.insert("fullDocument", doc! {"_id": 5, "a": true});
-        let (_, value, is_record, has_order) = encode(&insert, ValueShape::Document);
+        let (_, value, is_record, has_order) = encode(&insert, RecordValue::Document);
         assert_eq!((value.as_str(), is_record, has_order), (r#"{"_id": 5, "a": true}"#, Some(true), true));
     }
 
@@ -166,9 +171,9 @@ mod tests {
     fn only_a_delete_becomes_a_tombstone() {
         let mut delete = event("delete");
         delete.insert("documentKey", doc! {"_id": 5});
-        assert_eq!(encode(&delete, ValueShape::Document).2, Some(false));
+        assert_eq!(encode(&delete, RecordValue::Document).2, Some(false));
         for operation in ["drop", "rename", "invalidate", "update"] {
-            assert_eq!(encode(&event(operation), ValueShape::Document).2, None, "{operation}");
+            assert_eq!(encode(&event(operation), RecordValue::Document).2, None, "{operation}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Namespace → topic. Pure.
 
-use crate::config::Template;
+use crate::config::{Route, Topics};
 
 /// The longest topic name that Kafka takes.
 const MAX_TOPIC_LENGTH: usize = 249;
@@ -18,17 +18,12 @@ pub struct Error {
     pub topic: String,
 }
 
-/// The topic of a namespace. An event of a whole database has no collection: its topic is the template's text without
-/// the separators that the collection leaves behind (`{db}.{coll}` gives `shop`).
+/// The topic of a namespace.
 ///
 /// # Errors
 /// When the name is not a legal topic name. Replacing characters would silently merge namespaces.
-pub fn topic(template: &Template, db: &str, coll: Option<&str>) -> Result<String, Error> {
-    let mut topic = String::new();
-    template.render(db, coll.unwrap_or_default(), "", &mut topic);
-    if coll.is_none() {
-        topic.truncate(topic.trim_end_matches(['.', '_', '-']).len());
-    }
+pub fn topic(topics: &Topics, db: &str, coll: Option<&str>) -> Result<String, Error> {
+    let topic = name(topics, db, coll);
     let legal = topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if !legal || topic.is_empty() || topic.len() > MAX_TOPIC_LENGTH || topic == "." || topic == ".." {
         let namespace = coll.map_or_else(|| db.to_owned(), |coll| format!("{db}.{coll}"));
@@ -37,19 +32,64 @@ pub fn topic(template: &Template, db: &str, coll: Option<&str>) -> Result<String
     Ok(topic)
 }
 
+/// What the first matching route, or else the template, makes of a namespace; legal or not. An event of a whole
+/// database has no collection: where the template does not say what is to be left out then, that is the separators that the
+/// collection leaves behind (`{db}.{coll}` gives `shop`).
+pub fn name(topics: &Topics, db: &str, coll: Option<&str>) -> String {
+    let is_meant = |route: &&Route| match coll {
+        Some(coll) => route.matches.matches(db, coll),
+        None => route.matches.matches_database(db),
+    };
+    let template = topics.routes.iter().find(is_meant).map_or(&topics.template, |route| &route.topic);
+    let mut name = String::new();
+    template.render(db, coll.unwrap_or_default(), "", &mut name);
+    if coll.is_none() && !template.has_groups() {
+        name.truncate(name.trim_end_matches(['.', '_', '-']).len());
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Piece;
+    use crate::{
+        config::{PartitionBy, Template},
+        namespace::Pattern,
+    };
 
-    fn template() -> Template {
-        Template {
-            pieces: vec![
-                Piece::Text("cdc.".into()),
-                Piece::Database,
-                Piece::Text(".".into()),
-                Piece::Collection,
-            ],
+    fn topics(template: &str, routes: &[(&str, &str)]) -> Topics {
+        let parsed = |text: &str| Template::parse_topic(text).expect("the template is sound");
+        let route = |(pattern, topic): &(&str, &str)| Route {
+            matches: Pattern::parse_exclusion(pattern).expect("the pattern is sound"),
+            topic: parsed(topic),
+        };
+        Topics {
+            template: parsed(template),
+            routes: routes.iter().map(route).collect(),
+            partition_by: PartitionBy::Key,
+            creation: None,
+        }
+    }
+
+    fn template() -> Topics {
+        topics("cdc.{db}.{coll}", &[])
+    }
+
+    #[test]
+    fn the_first_route_that_matches_is_taken() {
+        let topics = topics(
+            "rest",
+            &[("shop.orders", "o"), ("shop.*", "s[-{coll}]"), ("/crm(\\..*)?/", "{db}[_{coll}]")],
+        );
+        for (db, coll, expected) in [
+            ("shop", Some("orders"), "o"),
+            ("shop", Some("orders.eu"), "s-orders.eu"),
+            ("shop", None, "s"),
+            ("crm", Some("x"), "crm_x"),
+            ("crm", None, "crm"),
+            ("x", Some("y"), "rest"),
+        ] {
+            assert_eq!(name(&topics, db, coll), expected, "{db} {coll:?}");
         }
     }
 

@@ -160,7 +160,7 @@ impl Reader {
 
     /// Reads one cursor to its end.
     async fn read(&mut self, sender: &mpsc::Sender<Batch>) -> Result<(), ReadError> {
-        let patience = self.settings.max_await + SILENCE;
+        let patience = self.settings.stream.max_await + SILENCE;
         let mut cursor = within(patience, self.open()).await?;
         loop {
             let next = within(patience, async { cursor.next().await.transpose() });
@@ -184,9 +184,9 @@ impl Reader {
         let stages = pipeline::stages(&self.settings, &self.scope, &self.position);
         let options = AggregateOptions::builder()
             .read_concern(ReadConcern::majority())
-            .max_await_time(self.settings.max_await)
-            .batch_size(self.settings.batch_size)
-            .comment(bson::Bson::String(format!("millrace source {}", self.settings.name)))
+            .max_await_time(self.settings.stream.max_await)
+            .batch_size(self.settings.stream.batch_size)
+            .comment(bson::Bson::String(self.settings.stream.comment.clone()))
             .build();
         match &self.scope {
             Scope::Collection(namespace) => {

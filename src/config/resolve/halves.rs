@@ -1,30 +1,27 @@
 //! Sources and sinks, and what must not hold between them.
 
 use super::{
-    super::{
-        Batch, FullDocument, Invalid, Piece, Sink, Source, Template, ValueShape,
-        problem::KeyPath,
-        units::{parse_duration, parse_start},
-    },
+    super::{Batch, Invalid, Sink, Source, Template, problem::KeyPath, units::parse_duration},
     Shared, check_name,
     reading::{Reader, Section},
+    source::source,
 };
-use crate::namespace::{
-    Glob, LONGEST_TOPIC, Namespace, Pattern, Patterns, TopicPattern, TopicPatterns, is_own_topic,
-    is_topic_byte,
-};
+use crate::namespace::{Glob, Namespace, Pattern, Patterns, TopicPattern, TopicPatterns};
 
-/// The server takes 32 bits with a sign.
-const MOST_BATCH_SIZE: u32 = i32::MAX as u32;
 /// What the server takes in one command.
 const MOST_RECORDS: u32 = 100_000;
 /// Each lane has a connection.
 const MOST_LANES: u32 = 256;
 
 /// The sources that are sound, in the order of the file.
-pub(super) fn sources(reader: &mut Reader<'_>, root: &Section<'_>, shared: &Shared<'_>) -> Vec<Source> {
+pub(super) fn sources(
+    reader: &mut Reader<'_>,
+    root: &Section<'_>,
+    pipeline: &str,
+    shared: &Shared<'_>,
+) -> Vec<Source> {
     let names = names(reader, &root.section("sources"));
-    names.into_iter().filter_map(|(name, section)| source(reader, name, &section, shared)).collect()
+    names.into_iter().filter_map(|(name, section)| source(reader, name, &section, pipeline, shared)).collect()
 }
 
 /// The sinks that are sound, in the order of the file.
@@ -46,44 +43,6 @@ fn names<'a>(reader: &mut Reader<'_>, section: &Section<'a>) -> Vec<(String, Sec
         }
     }
     halves
-}
-
-fn source(
-    reader: &mut Reader<'_>,
-    name: String,
-    section: &Section<'_>,
-    shared: &Shared<'_>,
-) -> Option<Source> {
-    let mongodb = shared.mongodb_of(reader, section);
-    let kafka = shared.kafka_of(reader, section);
-    let include =
-        reader.required_list(section, "watch", "[\"shop.*\"], or [\"*\"] for everything", Pattern::parse);
-    let exclude = reader.list(section, "exclude", Pattern::parse_exclusion);
-    let topic = reader.parse(section, "topic", topic_template);
-    let value = reader.choice(section, "value");
-    let format = reader.choice(section, "format");
-    let full_document = reader.choice(section, "full_document");
-    let start = reader.parse(section, "start", parse_start);
-    let batch_size = reader.integer(section, "batch_size", 1..=MOST_BATCH_SIZE);
-    let max_await = reader.positive_duration(section, "max_await");
-    let value = value?;
-    Some(Source {
-        name,
-        mongodb: mongodb?,
-        kafka: kafka?,
-        watch: Patterns { include, exclude },
-        start: start?,
-        full_document: match (value, full_document?) {
-            // A value that is the document needs one for updates too.
-            (ValueShape::Document, FullDocument::Default) => FullDocument::UpdateLookup,
-            (_, given) => given,
-        },
-        value,
-        format: format?,
-        topic: topic?,
-        batch_size: batch_size?,
-        max_await: max_await?,
-    })
 }
 
 fn sink(reader: &mut Reader<'_>, name: String, section: &Section<'_>, shared: &Shared<'_>) -> Option<Sink> {
@@ -126,33 +85,11 @@ fn batch(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Batch> {
     })
 }
 
-/// A source's `topic`: what it makes of sound names must be a topic's name.
-fn topic_template(text: &str) -> Result<Template, Invalid> {
-    let template = Template::parse(text).map_err(|invalid| with_allowed(&invalid, "{db}, {coll}"))?;
-    if template.uses_topic() {
-        return Err(Invalid("has {topic}, which a source does not know; allowed: {db}, {coll}".into()));
-    }
-    let glob = template.glob();
-    let text_is_legal =
-        |piece: &Piece| !matches!(piece, Piece::Text(text) if !text.bytes().all(is_topic_byte));
-    if glob.len() > LONGEST_TOPIC || !template.pieces.iter().all(text_is_legal) {
-        return Err(Invalid(
-            "makes no topic name; allowed beside placeholders: ASCII letters, digits, ., _ and -".into(),
-        ));
-    }
-    if is_own_topic(&glob) {
-        return Err(Invalid(
-            "is the name of a topic in which a daemon keeps its positions; choose another".into(),
-        ));
-    }
-    Ok(template)
-}
-
 /// A sink's `namespace`: it must make a database and a collection, and not one of the server's own.
 fn namespace_template(text: &str) -> Result<Template, Invalid> {
     let template =
         Template::parse(text).map_err(|invalid| with_allowed(&invalid, "{db}, {coll}, {topic}"))?;
-    if template.pieces.iter().any(|piece| matches!(piece, Piece::Text(text) if text.contains('*'))) {
+    if template.texts().any(|text| text.contains('*')) {
         return Err(Invalid("has a *, but a target is no pattern; allowed: {db}, {coll}, {topic}".into()));
     }
     let glob = template.glob();
@@ -166,7 +103,7 @@ fn namespace_template(text: &str) -> Result<Template, Invalid> {
     Ok(template)
 }
 
-fn with_allowed(invalid: &Invalid, allowed: &str) -> Invalid {
+pub(super) fn with_allowed(invalid: &Invalid, allowed: &str) -> Invalid {
     Invalid(format!("{invalid}; allowed: {allowed}"))
 }
 

@@ -41,6 +41,15 @@ impl<'a> Section<'a> {
         Self { path: self.path(key), dict: self.get(key).and_then(Value::as_dict) }
     }
 
+    /// The tables of a list.
+    pub(super) fn sections(&self, key: &str) -> Vec<Self> {
+        let path = self.path(key);
+        let tables = self.get(key).and_then(Value::as_array).unwrap_or_default();
+        let section =
+            |(index, table): (usize, &'a Value)| Self { path: path.element(index), dict: table.as_dict() };
+        tables.iter().enumerate().map(section).collect()
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = &'a String> + use<'a> {
         self.dict.into_iter().flat_map(Dict::keys)
     }

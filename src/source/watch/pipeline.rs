@@ -7,7 +7,7 @@
 use bson::{Bson, Document, Regex, Timestamp, doc};
 
 use crate::{
-    config::{self, FullDocument, ValueShape},
+    config::{self, FullDocument},
     namespace::{Glob, Namespace, Pattern, Patterns},
     position::Position,
 };
@@ -48,13 +48,11 @@ pub(super) fn stages(settings: &config::Source, scope: &Scope, position: &Positi
     if *scope == Scope::Deployment {
         stream.insert("allChangesForCluster", true);
     }
-    let full_document = match (settings.full_document, settings.value) {
-        (FullDocument::Default, ValueShape::Event) => None,
-        (FullDocument::Default, ValueShape::Document) | (FullDocument::UpdateLookup, _) => {
-            Some("updateLookup")
-        }
-        (FullDocument::WhenAvailable, _) => Some("whenAvailable"),
-        (FullDocument::Required, _) => Some("required"),
+    let full_document = match settings.stream.full_document {
+        FullDocument::Default => None,
+        FullDocument::UpdateLookup => Some("updateLookup"),
+        FullDocument::WhenAvailable => Some("whenAvailable"),
+        FullDocument::Required => Some("required"),
     };
     if let Some(full_document) = full_document {
         stream.insert("fullDocument", full_document);
