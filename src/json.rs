@@ -1,6 +1,6 @@
 //! Extended JSON: raw BSON to text and back, without trees.
 //!
-//! [`write_document`] walks BSON bytes and appends text; [`read_document`] walks text and appends BSON bytes. Neither
+//! [`write_document`] walks BSON bytes and appends text in one of the [`Style`]s; [`read_document`] walks text and appends BSON bytes. Neither
 //! allocates per document beyond the buffer that it is given.
 //!
 //! What is read back after writing is the same bytes, except for what JSON (or the text that the official connector
@@ -12,11 +12,15 @@
 //!   become the canonical ones;
 //! - elements of an array get the names "0", "1", …; a boolean gets the byte 0 or 1.
 
+mod canonical;
 mod date;
 mod decimal;
 mod double;
 mod escape_table;
+mod notation;
 mod read;
+mod relaxed;
+mod simplified;
 mod strict;
 mod text;
 mod wrapper;
@@ -27,7 +31,8 @@ mod tests;
 
 pub use self::{
     read::{ReadError, read_document},
-    write::{Reason, Style, WriteError, write_document},
+    text::write_quoted,
+    write::{Reason, Style, WriteError, write_document, write_value},
 };
 
 /// Documents and arrays may be nested this deep, counted in braces and brackets of the text; wrappers such as

@@ -1,4 +1,68 @@
-//! ISO 8601 times to milliseconds since 1970.
+//! ISO 8601 times to milliseconds since 1970, and back.
+
+use super::notation::write_integer;
+
+/// The last millisecond of the last year that has four digits.
+pub(super) const LAST_MILLIS_OF_9999: i64 = 253_402_300_799_999;
+
+const MILLIS_PER_DAY: i64 = 86_400_000;
+
+/// Appends the time as Java's `ISO_OFFSET_DATE_TIME` has it: in UTC, always with seconds, zeros at the end of the
+/// fraction cut, years before 0 and after 9999 with a sign. Reads back as the same millisecond.
+pub(super) fn write_iso_millis(millis: i64, out: &mut Vec<u8>) {
+    let (year, month, day) = date_of(millis.div_euclid(MILLIS_PER_DAY));
+    let of_day = millis.rem_euclid(MILLIS_PER_DAY);
+    write_year(year, out);
+    for (mark, number) in [
+        (b'-', month),
+        (b'-', day),
+        (b'T', of_day / 3_600_000),
+        (b':', of_day / 60_000 % 60),
+        (b':', of_day / 1000 % 60),
+    ] {
+        out.extend_from_slice(&[mark, digit(number / 10), digit(number)]);
+    }
+    let fraction = of_day % 1000;
+    if fraction > 0 {
+        let digits = [b'.', digit(fraction / 100), digit(fraction / 10), digit(fraction)];
+        let zeros = digits.iter().rev().take_while(|digit| **digit == b'0').count();
+        out.extend_from_slice(&digits[..digits.len() - zeros]);
+    }
+    out.push(b'Z');
+}
+
+fn write_year(year: i64, out: &mut Vec<u8>) {
+    if year < 0 {
+        out.push(b'-');
+    } else if year > 9999 {
+        out.push(b'+');
+    }
+    let magnitude = year.unsigned_abs();
+    out.extend([1000, 100, 10].iter().filter(|least| magnitude < **least).map(|_| b'0'));
+    write_integer(magnitude, out);
+}
+
+/// The last digit of a number that is not negative.
+fn digit(number: i64) -> u8 {
+    b'0' + (number % 10) as u8
+}
+
+/// Year, month and day of a day counted from 1970.
+fn date_of(days: i64) -> (i64, i64, i64) {
+    const DAYS_PER_400_YEARS: i64 = 146_097;
+    // Years are counted from March here, so that the leap day is the last of its year; day 0 is 0000-03-01.
+    let day = days + 719_468;
+    let of_era = day.rem_euclid(DAYS_PER_400_YEARS);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (year_of_era * 365 + year_of_era / 4 - year_of_era / 100);
+    // Five months from March (and again from August) have 153 days.
+    let month_from_march = (of_year * 5 + 2) / 153;
+    let day_of_month = of_year - (month_from_march * 153 + 2) / 5 + 1;
+    let is_next_year = month_from_march >= 10;
+    let month = if is_next_year { month_from_march - 9 } else { month_from_march + 3 };
+    let year = day.div_euclid(DAYS_PER_400_YEARS) * 400 + year_of_era + i64::from(is_next_year);
+    (year, month, day_of_month)
+}
 
 /// Reads `YYYY-MM-DDTHH:MM[:SS[.fraction]]` with `Z` or an offset; years may be signed and longer. Digits beyond the
 /// millisecond are cut, as BSON has no room for them. `None` if it is no such time or lies out of range.
@@ -12,7 +76,8 @@ pub(super) fn parse_iso_millis(text: &[u8]) -> Option<i64> {
         return None;
     }
     // The first day that i64 reaches begins before its first millisecond.
-    let since_1970 = i128::from(days) * 86_400_000 + i128::from(millis - offset_minutes * 60_000);
+    let since_1970 =
+        i128::from(days) * i128::from(MILLIS_PER_DAY) + i128::from(millis - offset_minutes * 60_000);
     i64::try_from(since_1970).ok()
 }
 
@@ -106,6 +171,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::tests::Random;
 
     #[test]
     fn times_are_milliseconds_since_1970() {
@@ -129,6 +195,51 @@ mod tests {
         ] {
             assert_eq!(parse_iso_millis(text.as_bytes()), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn times_are_written_as_java_prints_them() {
+        for (millis, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (10, "1970-01-01T00:00:00.01Z"),
+            (100, "1970-01-01T00:00:00.1Z"),
+            (1, "1970-01-01T00:00:00.001Z"),
+            (60_000, "1970-01-01T00:01:00Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (-1000, "1969-12-31T23:59:59Z"),
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (1_709_210_096_120, "2024-02-29T12:34:56.12Z"),
+            (LAST_MILLIS_OF_9999, "9999-12-31T23:59:59.999Z"),
+            (LAST_MILLIS_OF_9999 + 1, "+10000-01-01T00:00:00Z"),
+            (-62_135_596_800_000, "0001-01-01T00:00:00Z"),
+            (-62_135_596_800_001, "0000-12-31T23:59:59.999Z"),
+            (-62_167_219_200_000, "0000-01-01T00:00:00Z"),
+            (-62_167_219_200_001, "-0001-12-31T23:59:59.999Z"),
+            (-377_705_116_800_000, "-9999-01-01T00:00:00Z"),
+            (-377_705_116_800_001, "-10000-12-31T23:59:59.999Z"),
+            (-4_611_686_018_427_387_904, "-146136543-09-08T08:23:32.096Z"),
+            (i64::MIN, "-292275055-05-16T16:47:04.192Z"),
+            (i64::MAX, "+292278994-08-17T07:12:55.807Z"),
+        ] {
+            assert_eq!(written(millis), expected);
+        }
+    }
+
+    #[test]
+    fn every_time_reads_back_as_itself() {
+        let mut random = Random::new(0x1970);
+        let around_years = (-10_001..10_001).map(|year| year * 31_556_952_000 - 62_167_219_200_000);
+        let anywhere = (0..50_000_u32).map(|round| random.next() as i64 >> (round % 40));
+        for millis in around_years.chain(anywhere) {
+            let text = written(millis);
+            assert_eq!(parse_iso_millis(text.as_bytes()), Some(millis), "{text}");
+        }
+    }
+
+    fn written(millis: i64) -> String {
+        let mut out = Vec::new();
+        write_iso_millis(millis, &mut out);
+        String::from_utf8(out).expect("ASCII")
     }
 
     #[test]

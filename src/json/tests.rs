@@ -64,6 +64,7 @@ fn value_of_each_kind() -> Vec<(u8, Vec<u8>, &'static str)> {
         (kind::ARRAY, b"\x0f\0\0\0\x0a0\0\x101\0\x02\0\0\0\0".to_vec(), "[null, 2]"),
         (kind::BINARY, b"\x03\0\0\0\0\0\x01\x7f".to_vec(), r#"{"$binary": "AAF/", "$type": "00"}"#),
         (kind::BINARY, b"\0\0\0\0\x80".to_vec(), r#"{"$binary": "", "$type": "80"}"#),
+        (kind::BINARY, b"\0\0\0\0\xfa".to_vec(), r#"{"$binary": "", "$type": "FA"}"#),
         (
             kind::BINARY,
             b"\x07\0\0\0\x02\x03\0\0\0\0\x01\x7f".to_vec(),

@@ -4,8 +4,18 @@
 
 use super::escape_table;
 
-/// Appends `text` as a JSON string with its quotes.
+/// Appends `text` as a JSON string with its quotes, escaped as the driver's JSON writer does.
 pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) {
+    write_literal(text, write_escaped, out);
+}
+
+/// Appends `text` as a JSON string with its quotes, escaped as Kafka's JsonConverter (Jackson) does: for text that a
+/// Debezium envelope embeds.
+pub fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
+    write_literal(text, write_escaped_by_jackson, out);
+}
+
+fn write_literal(text: &[u8], write_escaped: fn(&str, &mut Vec<u8>), out: &mut Vec<u8>) {
     out.push(b'"');
     let clean = clean_length(text, is_printable_word, is_printable);
     out.extend_from_slice(&text[..clean]);
@@ -13,14 +23,14 @@ pub(super) fn write_string(text: &[u8], out: &mut Vec<u8>) {
     if !rest.is_empty() {
         match std::str::from_utf8(rest) {
             Ok(rest) => write_escaped(rest, out),
-            Err(_) => write_lossy(rest, out),
+            Err(_) => write_lossy(rest, write_escaped, out),
         }
     }
     out.push(b'"');
 }
 
 #[cold]
-fn write_lossy(text: &[u8], out: &mut Vec<u8>) {
+fn write_lossy(text: &[u8], write_escaped: fn(&str, &mut Vec<u8>), out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         write_escaped(chunk.valid(), out);
         if !chunk.invalid().is_empty() {
@@ -44,15 +54,9 @@ fn write_marked<'a>(text: &'a str, out: &mut Vec<u8>) -> &'a str {
         if character.is_ascii() && is_printable(character as u8) {
             return &text[at..];
         }
-        match character {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\u{8}' => out.extend_from_slice(b"\\b"),
-            '\u{c}' => out.extend_from_slice(b"\\f"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            _ => write_by_category(character, &text[at..], out),
+        match short_escape(character) {
+            Some(escape) => out.extend_from_slice(escape),
+            None => write_by_category(character, &text[at..], out),
         }
     }
     ""
@@ -65,22 +69,64 @@ fn write_by_category(character: char, tail: &str, out: &mut Vec<u8>) {
         [unit] if escape_table::is_raw(*unit) => {
             out.extend_from_slice(&tail.as_bytes()[..character.len_utf8()]);
         }
-        units => units.iter().for_each(|unit| write_unit(*unit, out)),
+        units => units.iter().for_each(|unit| write_unit(*unit, write_hex, out)),
     }
 }
 
-fn write_unit(unit: u16, out: &mut Vec<u8>) {
-    let [high, low] = unit.to_be_bytes();
+/// Jackson escapes what JSON demands, and halves of surrogate pairs; its hex digits are upper-case.
+fn write_escaped_by_jackson(mut text: &str, out: &mut Vec<u8>) {
+    const FIRST_BYTE_OF_FOUR: u8 = 0xf0;
+    loop {
+        let run = run_length(text.as_bytes());
+        let clean = text.as_bytes()[..run].iter().take_while(|byte| **byte < FIRST_BYTE_OF_FOUR).count();
+        let (clean, rest) = text.split_at(clean);
+        out.extend_from_slice(clean.as_bytes());
+        let mut characters = rest.chars();
+        let Some(character) = characters.next() else { return };
+        match short_escape(character) {
+            Some(escape) => out.extend_from_slice(escape),
+            None => {
+                let mut units = [0; 2];
+                let units = character.encode_utf16(&mut units);
+                units.iter().for_each(|unit| write_unit(*unit, write_upper_hex, out));
+            }
+        }
+        text = characters.as_str();
+    }
+}
+
+fn short_escape(character: char) -> Option<&'static [u8]> {
+    Some(match character {
+        '"' => b"\\\"",
+        '\\' => b"\\\\",
+        '\u{8}' => b"\\b",
+        '\u{c}' => b"\\f",
+        '\n' => b"\\n",
+        '\r' => b"\\r",
+        '\t' => b"\\t",
+        _ => return None,
+    })
+}
+
+fn write_unit(unit: u16, write_hex: fn(&[u8], &mut Vec<u8>), out: &mut Vec<u8>) {
     out.extend_from_slice(b"\\u");
-    write_hex(&[high, low], out);
+    write_hex(&unit.to_be_bytes(), out);
 }
 
 /// Appends two lower-case hex digits for each byte.
 pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    write_digits(bytes, b"0123456789abcdef", out);
+}
+
+/// Appends two upper-case hex digits for each byte.
+pub(super) fn write_upper_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    write_digits(bytes, b"0123456789ABCDEF", out);
+}
+
+fn write_digits(bytes: &[u8], digits: &[u8; 16], out: &mut Vec<u8>) {
     for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
+        out.push(digits[usize::from(byte >> 4)]);
+        out.push(digits[usize::from(byte & 15)]);
     }
 }
 
@@ -154,6 +200,26 @@ mod tests {
         ] {
             assert_eq!(written(text.as_bytes()), expected);
         }
+    }
+
+    #[test]
+    fn quoted_text_is_escaped_as_jackson_does() {
+        for (text, expected) in [
+            ("", r#""""#),
+            ("{\"a\": \"x\\\\y\"}", r#""{\"a\": \"x\\\\y\"}""#),
+            ("a/b\t\n\r\u{8}\u{c}\u{7}\0\u{1f}", r#""a/b\t\n\r\b\f\u0007\u0000\u001F""#),
+            (
+                "žluťoučký 漢字 😀😀 \u{2028}\u{2029}\u{7f}\u{feff}\u{ffff}",
+                "\"žluťoučký 漢字 \\uD83D\\uDE00\\uD83D\\uDE00 \u{2028}\u{2029}\u{7f}\u{feff}\u{ffff}\"",
+            ),
+        ] {
+            let mut out = Vec::new();
+            write_quoted(text.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+        let mut out = Vec::new();
+        write_quoted(b"a\xffb\xf0\x9f", &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "\"a\u{fffd}b\u{fffd}\"");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{date, decimal, strict::OLD_BINARY};
+use super::{date, decimal, notation::OLD_BINARY};
 use crate::raw::{Document, Element, kind};
 
 /// What a malformed wrapper should have held.
