@@ -1,13 +1,14 @@
 //! Extended JSON: raw BSON to text and back, without trees.
 //!
-//! [`write_document`] walks BSON bytes and appends text in one of the [`Style`]s; [`read_document`] walks text and appends BSON bytes. Neither
-//! allocates per document beyond the buffer that it is given.
+//! [`write_document`] walks BSON bytes and appends text in one of the [`Style`]s; [`read_document`] walks text and appends
+//! BSON bytes. Neither allocates per document beyond the buffer that it is given. How each type looks in each style is
+//! in `docs/formats.md`.
 //!
-//! What is read back after writing is the same bytes, except for what JSON (or the text that the official connector
-//! chose for it) cannot carry; raw BSON carries all of it:
+//! What is read back after writing in a style that keeps types (strict, canonical, Debezium's) is the same bytes, except
+//! for what JSON (or the text that the connectors chose for it) cannot carry; raw BSON carries all of it:
 //! - a user's own sub-document that looks like a wrapper, such as `{"$oid": "…24 hex digits…"}`, becomes what it looks
 //!   like (or an error, where the wrapper's text is malformed);
-//! - a DBPointer is written as a DBRef and stays one;
+//! - a DBPointer is written as a DBRef and stays one, but for canonical style;
 //! - text that is not UTF-8 has U+FFFD in its place; payloads of NaNs and bits of a Decimal128 that are not canonical
 //!   become the canonical ones;
 //! - elements of an array get the names "0", "1", …; a boolean gets the byte 0 or 1.
@@ -26,6 +27,8 @@ mod text;
 mod wrapper;
 mod write;
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
 

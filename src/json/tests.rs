@@ -26,9 +26,13 @@ use super::*;
 use crate::raw::{self, Document, Writer, kind};
 
 fn written(bytes: &[u8]) -> String {
+    written_in(Style::Strict, bytes)
+}
+
+fn written_in(style: Style, bytes: &[u8]) -> String {
     let mut out = Vec::new();
     let document = Document::new(bytes).expect("well formed");
-    write_document(document, Style::Strict, &mut out).expect("it can be written");
+    write_document(document, style, &mut out).expect("it can be written");
     String::from_utf8(out).expect("JSON is UTF-8")
 }
 
@@ -99,6 +103,11 @@ fn value_of_each_kind() -> Vec<(u8, Vec<u8>, &'static str)> {
     ]
 }
 
+/// Documents in documents, this many in all.
+pub(super) fn nested(levels: usize) -> Vec<u8> {
+    (1..levels).fold(Document::EMPTY.as_bytes().to_vec(), |inner, _| document_of(kind::DOCUMENT, &inner))
+}
+
 fn document_of(kind: u8, value: &[u8]) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.begin();
@@ -114,6 +123,30 @@ fn each_kind_of_value_has_its_strict_text_and_comes_back_from_it() {
         let text = format!("{{\"v\": {expected}}}");
         assert_eq!(written(&bytes), text);
         assert_eq!(read(&text), bytes, "{text}");
+    }
+}
+
+#[test]
+fn a_value_is_written_without_its_name_and_an_error_leaves_the_buffer() {
+    let cut_binary = document_of(kind::BINARY, b"\x02\0\0\0\x02\0\0");
+    let bytes = document_of(kind::DOCUMENT, &cut_binary);
+    let values = [
+        (kind::INT64, 5_i64.to_le_bytes().to_vec(), Ok("key 5")),
+        (kind::DATE_TIME, 0_i64.to_le_bytes().to_vec(), Ok("key {\"$date\": \"1970-01-01T00:00:00Z\"}")),
+        (kind::ARRAY, Document::EMPTY.as_bytes().to_vec(), Ok("key []")),
+        (kind::DOCUMENT, bytes, Err("v.v")),
+    ];
+    for (kind, value, expected) in values {
+        let mut out = b"key ".to_vec();
+        let written =
+            write_value(raw::Element { kind, name: b"name", value: &value }, Style::Relaxed, &mut out);
+        match expected {
+            Ok(text) => assert_eq!((written, out.as_slice()), (Ok(()), text.as_bytes())),
+            Err(path) => {
+                assert_eq!(written.map_err(|error| error.path), Err(path.to_owned()));
+                assert_eq!(out, b"key ");
+            }
+        }
     }
 }
 
@@ -392,9 +425,16 @@ fn generated_documents_come_back_byte_for_byte_and_their_text_is_json() {
     let mut random = Random::new(0xb50);
     for _ in 0..4_000 {
         let bytes = random_document(&mut random);
-        let text = written(&bytes);
-        assert_eq!(read(&text), bytes, "{text}");
-        assert!(serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{text}");
+        for style in [Style::Strict, Style::Canonical, Style::Debezium] {
+            let text = written_in(style, &bytes);
+            assert_eq!(read(&text), bytes, "{text}");
+            assert!(serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{text}");
+        }
+        for style in [Style::Relaxed, Style::Simplified, Style::DebeziumKey] {
+            let text = written_in(style, &bytes);
+            assert_eq!(written_in(style, &read(&text)), text, "types go, the text stays");
+            assert!(serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{text}");
+        }
     }
 }
 
