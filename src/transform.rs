@@ -16,6 +16,10 @@ mod program;
 mod walk;
 
 #[cfg(test)]
+mod example_tests;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc};

@@ -11,6 +11,9 @@
 mod compare;
 mod parse;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc};
 
 use self::compare::{compare, equals};
