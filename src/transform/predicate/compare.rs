@@ -95,7 +95,7 @@ fn signed(value: &[u8]) -> i64 {
 }
 
 fn is_nan(element: Element<'_>) -> bool {
-    matches!(Number::of(element), Number::NotANumber)
+    matches!(Number::of(element), Number::Nan)
 }
 
 /// `None` where one is NaN and the other is not.
@@ -108,8 +108,8 @@ fn compare_numbers(a: Element<'_>, b: Element<'_>) -> Option<Ordering> {
         _ => {}
     }
     match (Number::of(a), Number::of(b)) {
-        (Number::NotANumber, Number::NotANumber) => Some(Ordering::Equal),
-        (Number::NotANumber, _) | (_, Number::NotANumber) => None,
+        (Number::Nan, Number::Nan) => Some(Ordering::Equal),
+        (Number::Nan, _) | (_, Number::Nan) => None,
         (Number::Infinite(x), Number::Infinite(y)) => Some(x.cmp(&y)),
         (Number::Infinite(x), Number::Finite(_)) => Some(x),
         (Number::Finite(_), Number::Infinite(y)) => Some(y.reverse()),
@@ -139,7 +139,7 @@ enum Number {
     Finite(Decimal),
     /// Greater or less than all others.
     Infinite(Ordering),
-    NotANumber,
+    Nan,
 }
 
 /// `significand · 10^exponent`, negative or not. The significand has at most 34 digits.
@@ -157,13 +157,12 @@ impl Number {
             return Self::Finite(Decimal { is_negative: whole < 0, significand, exponent: 0 });
         }
         match element.as_f64() {
-            Some(double) if double.is_nan() => Self::NotANumber,
+            Some(double) if double.is_nan() => Self::Nan,
             Some(double) if double.is_infinite() => Self::Infinite(double.total_cmp(&0.0)),
             Some(double) => Self::Finite(Decimal::rounded(double)),
-            None => element
-                .value
-                .try_into()
-                .map_or(Self::NotANumber, |bytes| of_decimal128(u128::from_le_bytes(bytes))),
+            None => {
+                element.value.try_into().map_or(Self::Nan, |bytes| of_decimal128(u128::from_le_bytes(bytes)))
+            }
         }
     }
 }
@@ -173,7 +172,7 @@ fn of_decimal128(bits: u128) -> Number {
     const SIGNIFICAND_END: u128 = 10_u128.pow(34);
     let is_negative = bits >> 127 != 0;
     match bits >> 122 & 0b11111 {
-        0b11111 => return Number::NotANumber,
+        0b11111 => return Number::Nan,
         0b11110 if is_negative => return Number::Infinite(Ordering::Less),
         0b11110 => return Number::Infinite(Ordering::Greater),
         _ => {}
