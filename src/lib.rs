@@ -10,7 +10,8 @@
 //!
 //! Modules in the order of reading: [`config`] says what to do, [`app`] starts the halves and keeps them running,
 //! [`source`] and [`sink`] are the two data flows, a file per stage; [`checkpoint`] and [`position`] are what a
-//! source remembers; [`raw`], [`json`] and [`namespace`] are the formats and names that both halves share; [`mongo`],
+//! source remembers; [`raw`], [`json`] and [`namespace`] are the formats and names that both halves share, [`transform`]
+//! is what both may change on the way; [`mongo`],
 //! [`kafka`] and [`retry`] say what the servers' errors mean; [`status`], [`admin`] and [`telemetry`] show it.
 
 pub mod cli;
@@ -29,6 +30,7 @@ pub mod position;
 pub mod json;
 pub mod namespace;
 pub mod raw;
+pub mod transform;
 
 pub mod kafka;
 pub mod mongo;
