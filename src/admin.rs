@@ -138,6 +138,7 @@ fn half_report(half: &Half) -> Value {
             "records": metrics.records.load(Relaxed),
             "recordBytes": metrics.record_bytes.load(Relaxed),
             "inFlightBytes": metrics.in_flight_bytes.load(Relaxed),
+            "unsent": metrics::unsent_report(metrics),
             "reopens": metrics.reopens.load(Relaxed),
             "acknowledged": time(metrics.acknowledged_time()),
             "checkpoint": time(metrics.stored_time()),

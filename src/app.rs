@@ -139,6 +139,7 @@ impl Halves {
                 identifiers: settings.log.identifiers,
                 checkpoint: settings.checkpoint.clone(),
                 memory_bytes,
+                sizes: Arc::default(),
                 metrics,
                 stop: stop.clone(),
                 ready: Arc::clone(&half.ready),

@@ -20,6 +20,7 @@ pub mod encode;
 pub mod route;
 pub mod stages;
 
+pub mod dead_letter;
 mod deliver;
 pub mod publish;
 
@@ -66,6 +67,8 @@ pub struct Context {
     pub checkpoint: config::Checkpoint,
     /// This half's share of the byte budget: half of it for replies that wait, half for records on their way.
     pub memory_bytes: usize,
+    /// What is known of the sizes that topics take.
+    pub sizes: Arc<publish::Sizes>,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the source has to drain and return.
@@ -82,7 +85,8 @@ pub struct Context {
 pub async fn run(client: Client, context: Context) -> Result<(), Failure> {
     let half = format!("source {}", context.settings.name);
     let in_flight_bytes = context.memory_bytes / 2;
-    let publisher = Arc::new(Publisher::open(&half, &context.settings.kafka, in_flight_bytes)?);
+    let publisher =
+        Arc::new(Publisher::open(&half, &context.settings.kafka, &context.sizes, in_flight_bytes)?);
     let outcome = run_with(&client, &context, &publisher, in_flight_bytes).await;
     context.ready.store(false, Ordering::Relaxed);
     kafka::drop_aside(publisher);
@@ -121,7 +125,7 @@ async fn run_with(
         context.memory_bytes - in_flight_bytes,
         Arc::clone(metrics),
     );
-    let delivery = Delivery::new(&context.settings, publisher, metrics);
+    let delivery = Delivery::new(&context.settings, publisher, metrics, &context.sizes);
     let mut flow = Flow::new(context, delivery, Arc::clone(publisher), keeper, position, in_flight_bytes);
     let outcome = flow.run(watcher).await;
     let stored = flow.finish();

@@ -17,7 +17,8 @@ use prometheus_client::{
 use serde_json::{Value, json};
 
 use crate::{
-    sink, source,
+    sink,
+    source::{self, dead_letter::Reason},
     status::{Half, Metrics, Status},
 };
 
@@ -74,6 +75,16 @@ const SOURCE: &[Metric<source::Metrics>] = &[
     }),
 ];
 
+/// Counters of a source by the reason for which a change could not be sent.
+const SOURCE_BY_REASON: &[(&str, &str, fn(&source::Metrics, Reason) -> u64)] = &[
+    (
+        "source_skipped_changes",
+        "Changes that could not be sent and were skipped",
+        source::Metrics::skipped_count,
+    ),
+    ("source_dead_letters", "Changes that went to the dead letter topic", source::Metrics::dead_letter_count),
+];
+
 /// Seconds from a time in seconds since the epoch until now; 0 where there is none yet.
 fn lag(seconds: u32) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -97,6 +108,7 @@ impl Collector for StatusCollector {
             Metrics::Sink(_) => None,
         });
         encode_all(&mut encoder, SOURCE, &sources)?;
+        encode_by_reason(&mut encoder, &sources)?;
         let sinks = halves().filter_map(|half| match &half.metrics {
             Metrics::Sink(metrics) => Some((&**half, &**metrics)),
             Metrics::Source(_) => None,
@@ -126,6 +138,38 @@ fn encode_all<'a, M>(
         }
     }
     Ok(())
+}
+
+fn encode_by_reason<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    sources: &(impl Iterator<Item = (&'a Half, &'a source::Metrics)> + Clone),
+) -> fmt::Result {
+    if sources.clone().next().is_none() {
+        return Ok(());
+    }
+    for (name, help, value) in SOURCE_BY_REASON {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (half, metrics) in sources.clone() {
+            for reason in Reason::ALL {
+                let labels = [("name", half.name.as_str()), ("reason", reason.name())];
+                let encoder = family.encode_family(&labels)?;
+                ConstCounter::new(value(metrics, reason)).encode(encoder)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Changes that could not be sent, for `/status`: by what became of them and why.
+pub(super) fn unsent_report(metrics: &source::Metrics) -> Value {
+    let by_reason = |value: fn(&source::Metrics, Reason) -> u64| {
+        let counts = Reason::ALL.map(|reason| (reason.name().to_owned(), json!(value(metrics, reason))));
+        Value::Object(counts.into_iter().collect())
+    };
+    json!({
+        "skippedChanges": by_reason(source::Metrics::skipped_count),
+        "deadLetters": by_reason(source::Metrics::dead_letter_count),
+    })
 }
 
 const SINK: &[Metric<sink::Metrics>] = &[

@@ -27,6 +27,13 @@ pub struct Change<'a> {
     pub document_key: Option<Document<'a>>,
     /// `fullDocument`, where it is there and not null.
     pub full_document: Option<Document<'a>>,
+    /// Whether there is a `fullDocument` that is null: the document was looked up too late, or no image was kept.
+    pub has_null_document: bool,
+    /// `fullDocumentBeforeChange`, where it is there and not null.
+    pub before_change: Option<Document<'a>>,
+    /// Whether this is a row of a snapshot. Events of the stream are none: whoever makes an event of a row says so, and
+    /// puts the time at which it was read into `time`.
+    pub snapshot: bool,
 }
 
 /// Why an event could not be read.
@@ -56,6 +63,9 @@ pub fn decode(event: Document<'_>) -> Result<Change<'_>, Error> {
         coll: None,
         document_key: None,
         full_document: None,
+        has_null_document: false,
+        before_change: None,
+        snapshot: false,
     };
     for element in event.elements() {
         let element = element?;
@@ -64,7 +74,11 @@ pub fn decode(event: Document<'_>) -> Result<Change<'_>, Error> {
             b"operationType" => operation = element.as_str(),
             b"clusterTime" => change.time = element.as_timestamp(),
             b"documentKey" => change.document_key = embedded(element),
-            b"fullDocument" => change.full_document = embedded(element),
+            b"fullDocument" => {
+                change.full_document = embedded(element);
+                change.has_null_document = element.kind == kind::NULL;
+            }
+            b"fullDocumentBeforeChange" => change.before_change = embedded(element),
             b"ns" => {
                 let namespace = element.as_document().ok_or(Error::Missing("ns"))?;
                 change.db = namespace.get("db")?.and_then(Element::as_str);
@@ -102,6 +116,7 @@ mod tests {
         assert_eq!((change.operation, change.db, change.coll), ("update", Some("shop"), Some("orders.eu")));
         assert_eq!(change.time, Some(ClusterTime { seconds: 7, increment: 2 }));
         assert!(change.document_key.is_some() && change.full_document.is_none());
+        assert!(change.has_null_document && change.before_change.is_none() && !change.snapshot);
     }
 
     #[test]

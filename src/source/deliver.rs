@@ -1,35 +1,38 @@
 //! One change → records in librdkafka's queue: the stages, the topic's handle, and what is done about failures.
 
-use std::{collections::HashMap, sync::Arc};
+mod destination;
+mod refuse;
+
+use std::sync::Arc;
 
 use rdkafka::error::RDKafkaErrorCode;
 
+use self::destination::{Destination, Destinations, Finder};
 use super::{
     Metrics,
     decode::Change,
     encode::{Buffers, Encoded},
-    publish::{self, Publisher, Record, Topic},
-    stages::{Plan, Stages},
+    publish::{self, Lesson, Publisher, Record, Sizes, Topic, Undelivered},
+    stages::Stages,
 };
-use crate::{config, kafka, retry::Failure};
+use crate::{
+    config::{self, ErrorPolicy},
+    kafka,
+    retry::Failure,
+};
 
 /// Hands changes to Kafka.
 pub(super) struct Delivery {
     settings: Arc<config::Source>,
     publisher: Arc<Publisher>,
     metrics: Arc<Metrics>,
+    sizes: Arc<Sizes>,
     stages: Stages,
     buffers: Buffers,
-    /// By namespace (`db.coll`, or `db`).
-    destinations: HashMap<String, Destination>,
-    /// Scratch space for looking up `destinations`.
-    namespace: String,
-}
-
-/// Where the changes of a namespace go.
-struct Destination {
-    plan: Plan,
-    topic: Topic,
+    finder: Finder,
+    destinations: Destinations,
+    dead_letters: Option<Destination>,
+    log: refuse::Log,
 }
 
 /// A group that is being filled.
@@ -49,15 +52,19 @@ impl Delivery {
         settings: &Arc<config::Source>,
         publisher: &Arc<Publisher>,
         metrics: &Arc<Metrics>,
+        sizes: &Arc<Sizes>,
     ) -> Self {
         Self {
             settings: Arc::clone(settings),
             publisher: Arc::clone(publisher),
             metrics: Arc::clone(metrics),
+            sizes: Arc::clone(sizes),
             stages: Stages::new(settings),
             buffers: Buffers::default(),
-            destinations: HashMap::new(),
-            namespace: String::new(),
+            finder: Finder::new(settings, publisher, sizes),
+            destinations: Destinations::default(),
+            dead_letters: None,
+            log: refuse::Log::default(),
         }
     }
 
@@ -72,40 +79,68 @@ impl Delivery {
             return Ok(());
         };
         self.metrics.event(change.time);
-        self.find_destination(db, change.coll).await?;
-        let destination = self.destinations.get(&self.namespace).expect("found above");
-        let encoded = self.stages.encode(change, &destination.plan, &mut self.buffers).map_err(|error| {
-            let place = self.place(change);
-            Failure::stop(format!(
-                "{place}: cannot be written as {:?}: {error}; use format = \"bson\", or exclude the collection",
-                self.settings.record.format
-            ))
-        })?;
-        let order = match encoded {
-            Encoded::Nothing => return Ok(()),
-            Encoded::Record { order } | Encoded::Tombstone { order } => order,
+        let number = match self.destinations.find(db, change.coll) {
+            Some(number) => number,
+            None => Box::pin(self.add_destination(db, change.coll)).await?,
         };
-        let value = (!matches!(encoded, Encoded::Tombstone { .. })).then_some(self.buffers.value.as_slice());
-        let record = Record { key: &self.buffers.key, value, order };
-        let bytes = self.send(change, &destination.topic, record, group.number).await?;
-        group.records += 1;
-        group.bytes += bytes;
-        self.metrics.sent(bytes);
+        let plan = &self.destinations.get(number).plan;
+        let encoded = match self.stages.encode(change, plan, &mut self.buffers) {
+            Ok(encoded) => encoded,
+            Err(error) => return Box::pin(self.not_encoded(change, number, error, group)).await,
+        };
+        let value = match encoded {
+            Encoded::Nothing => return Ok(()),
+            Encoded::Record | Encoded::RecordAndTombstone => Some(self.buffers.value.as_slice()),
+            Encoded::Tombstone => None,
+        };
+        let mut destination = self.destinations.get(number);
+        let mut record = self.buffers.record(value, destination.partition);
+        if self.finder.has_to_ask(destination, &record) {
+            Box::pin(self.finder.ask(self.destinations.get_mut(number))).await?;
+            destination = self.destinations.get(number);
+        }
+        if !destination.most.takes(&record) {
+            let bytes = record.bytes();
+            return Box::pin(self.too_large(change, number, bytes, group)).await;
+        }
+        self.send(change, &destination.topic, record, group).await?;
+        if encoded == Encoded::RecordAndTombstone {
+            record.value = None;
+            self.send(change, &destination.topic, record, group).await?;
+        }
         Ok(())
     }
 
-    /// Hands a record to librdkafka, when there is room for it; gives its bytes.
+    /// What the delivery report of a record that is too large means; `what` says which.
+    pub(super) fn undelivered(&self, undelivered: &Undelivered, what: &str) -> Failure {
+        let failure = self.publisher.reports().context().failure(what, undelivered.code);
+        if undelivered.code != RDKafkaErrorCode::MessageSizeTooLarge {
+            return failure;
+        }
+        let batch_bytes = self.publisher.batch_bytes();
+        match self.sizes.refused(&undelivered.topic, undelivered.bytes, batch_bytes) {
+            Lesson::DoesNotFit if self.settings.errors.record_too_large == ErrorPolicy::Fail => failure,
+            Lesson::DoesNotFit => {
+                Failure::retry(format!("{what}: too large; it will not be sent there again"))
+            }
+            Lesson::Ask | Lesson::SmallerBatches(_) => Failure::retry(format!(
+                "{what}: a batch of up to {batch_bytes} bytes is too large; looking for what fits"
+            )),
+        }
+    }
+
+    /// Hands a record to librdkafka, when there is room for it.
     async fn send(
         &self,
         change: &Change<'_>,
         topic: &Topic,
         record: Record<'_>,
-        group: u64,
-    ) -> Result<usize, Failure> {
-        let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
+        group: &mut Group,
+    ) -> Result<(), Failure> {
+        let bytes = record.bytes();
         loop {
-            match self.publisher.send(topic, record, group) {
-                Ok(()) => return Ok(bytes),
+            match self.publisher.send(topic, record, group.number) {
+                Ok(()) => break,
                 // The queue drains by itself; what could not be delivered is found when the group is closed.
                 Err(RDKafkaErrorCode::QueueFull) if self.publisher.reports().undelivered().is_none() => {
                     tokio::time::sleep(publish::QUEUE_FULL_PAUSE).await;
@@ -116,25 +151,20 @@ impl Delivery {
                 }
             }
         }
+        group.records += 1;
+        group.bytes += bytes;
+        self.metrics.sent(bytes);
+        Ok(())
     }
 
-    /// Puts the change's namespace into `self.namespace` and where it goes into `self.destinations`.
-    async fn find_destination(&mut self, db: &str, coll: Option<&str>) -> Result<(), Failure> {
-        self.namespace.clear();
-        self.namespace.push_str(db);
-        if let Some(coll) = coll {
-            self.namespace.push('.');
-            self.namespace.push_str(coll);
-        }
-        if !self.destinations.contains_key(&self.namespace) {
-            let plan = self
-                .stages
-                .plan(db, coll)
-                .map_err(|error| Failure::stop(format!("source {}: {error}", self.settings.name)))?;
-            let topic = self.publisher.topic(&plan.topic).await?;
-            self.destinations.insert(self.namespace.clone(), Destination { plan, topic });
-        }
-        Ok(())
+    /// Finds out where the changes of a namespace go; gives its number.
+    async fn add_destination(&mut self, db: &str, coll: Option<&str>) -> Result<usize, Failure> {
+        let plan = self
+            .stages
+            .plan(db, coll)
+            .map_err(|error| Failure::stop(format!("source {}: {error}", self.settings.name)))?;
+        let destination = self.finder.find(plan).await?;
+        Ok(self.destinations.add(destination))
     }
 
     /// Where a change is, for messages.

@@ -2,22 +2,37 @@
 //!
 //! Keys and values are written into buffers that the caller reuses, straight from the event's bytes.
 
+mod debezium;
+mod headers;
+mod key;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::headers::{CLUSTER_TIME, Headers, MOST_HEADERS, NAMESPACE, OPERATION, ORDER, SNAPSHOT};
+pub(super) use self::headers::{add_order, add_time};
 use crate::{
-    config::{self, Format, RecordValue},
+    config::{self, Format, RecordKey, RecordValue, Timestamp},
     json, raw,
-    source::decode::Change,
+    source::{
+        decode::{self, Change},
+        publish::Record,
+        stages::Plan,
+    },
 };
 
-/// Header that carries the order key (the token's `_data`) of a record whose value does not.
-pub const ORDER_HEADER: &str = "millrace.order";
-
 /// How a source writes its records.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Encoder {
-    /// JSON or BSON.
-    pub format: Format,
-    /// Whole event or document alone.
-    pub value: RecordValue,
+    value: RecordValue,
+    format: Format,
+    key: RecordKey,
+    key_format: Format,
+    style: json::Style,
+    tombstones: bool,
+    timestamp: Timestamp,
+    headers: headers::Wanted,
+    debezium: debezium::Envelope,
 }
 
 /// Buffers of one record; what was in them is overwritten.
@@ -27,27 +42,38 @@ pub struct Buffers {
     pub key: Vec<u8>,
     /// The record's value; meaningless for a tombstone.
     pub value: Vec<u8>,
+    /// The record's headers.
+    pub headers: Headers,
+    /// The record's timestamp in milliseconds since the epoch; `None` for that of sending.
+    pub timestamp: Option<i64>,
+    /// For an event that is rewritten before it is encoded.
+    pub(super) event: Vec<u8>,
+    /// For parts that are put together before they are written.
+    scratch: Scratch,
+}
+
+/// Space for what is put together before it is written.
+#[derive(Debug, Default)]
+struct Scratch {
+    bson: Vec<u8>,
+    text: Vec<u8>,
 }
 
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoded<'a> {
+pub enum Encoded {
     /// A record with key and value.
-    Record {
-        /// Value of [`ORDER_HEADER`], where it is due.
-        order: Option<&'a str>,
-    },
+    Record,
     /// A record with a key and no value.
-    Tombstone {
-        /// Value of [`ORDER_HEADER`].
-        order: Option<&'a str>,
-    },
-    /// Nothing: documents alone were asked for, and this change has none.
+    Tombstone,
+    /// A record with key and value, and after it one with the same key and no value.
+    RecordAndTombstone,
+    /// Nothing: what the value is made of is not in this change.
     Nothing,
 }
 
-/// A change that cannot be written in the format.
-#[derive(Debug, thiserror::Error)]
+/// A change that cannot be written in the format, or may not be sent as it is.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// JSON cannot hold it.
     #[error(transparent)]
@@ -55,125 +81,108 @@ pub enum Error {
     /// The event is not sound BSON.
     #[error(transparent)]
     Malformed(#[from] raw::Error),
+    /// What was made of the event is no event any more.
+    #[error(transparent)]
+    NoEvent(#[from] decode::Error),
+    /// The event lacks an image that it must have.
+    #[error("{0} is missing")]
+    MissingImage(&'static str),
+    /// Nothing of it fits into the topic.
+    #[error("even its key is too large for the topic")]
+    TooLarge,
+}
+
+impl Buffers {
+    /// What is in the buffers, with `value`, for `partition`.
+    pub(super) fn record<'a>(&'a self, value: Option<&'a [u8]>, partition: Option<i32>) -> Record<'a> {
+        Record { key: &self.key, value, headers: &self.headers, timestamp: self.timestamp, partition }
+    }
 }
 
 impl Encoder {
     /// An encoder as the settings have it.
     pub fn new(record: &config::Record) -> Self {
-        Self { format: record.format, value: record.value }
+        Self {
+            value: record.value,
+            format: record.format,
+            key: record.key.clone(),
+            key_format: record.key_format,
+            style: record.json_style,
+            tombstones: record.tombstones,
+            timestamp: record.timestamp,
+            headers: headers::Wanted::new(record),
+            debezium: debezium::Envelope::new(record),
+        }
     }
 
-    /// Writes the record of `change` into `buffers`.
-    ///
-    /// The key is the `documentKey`; of an event without one it is `{"_id": <resume token>}`, as the official
-    /// connector has it.
+    /// Writes the record of `change`, whose namespace has this plan, into `buffers`.
     ///
     /// # Errors
     /// When the format cannot hold the change.
-    pub fn encode<'a>(self, change: &Change<'a>, buffers: &mut Buffers) -> Result<Encoded<'a>, Error> {
-        let encoded = match self.value {
-            RecordValue::Event | RecordValue::Debezium => Encoded::Record { order: None },
-            RecordValue::Document if change.full_document.is_some() => {
-                Encoded::Record { order: order(change)? }
-            }
-            RecordValue::Document if change.operation == "delete" => {
-                Encoded::Tombstone { order: order(change)? }
-            }
-            RecordValue::Document => return Ok(Encoded::Nothing),
+    pub fn encode(&self, change: &Change<'_>, plan: &Plan, buffers: &mut Buffers) -> Result<Encoded, Error> {
+        let encoded = self.shape(change);
+        if encoded == Encoded::Nothing {
+            return Ok(encoded);
+        }
+        self.write_key(change, plan, buffers)?;
+        if encoded != Encoded::Tombstone {
+            self.write_value(change, plan, buffers)?;
+        }
+        self.headers.write(change, plan, &mut buffers.headers)?;
+        buffers.timestamp = match self.timestamp {
+            Timestamp::ClusterTime => change.time.map(|time| i64::from(time.seconds) * 1000),
+            Timestamp::SendTime => None,
         };
-        buffers.key.clear();
-        match change.document_key {
-            Some(key) => self.write(key, &mut buffers.key)?,
-            None => self.write(raw::Document::new(&token_key(change.token))?, &mut buffers.key)?,
-        }
-        if let Encoded::Record { .. } = encoded {
-            buffers.value.clear();
-            let value = match self.value {
-                RecordValue::Event | RecordValue::Debezium => change.event,
-                RecordValue::Document => change.full_document.unwrap_or(raw::Document::EMPTY),
-            };
-            self.write(value, &mut buffers.value)?;
-        }
         Ok(encoded)
     }
 
-    fn write(self, document: raw::Document<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-        match self.format {
-            Format::Json => json::write_document(document, json::Style::Strict, out)?,
-            Format::Bson => out.extend_from_slice(document.as_bytes()),
+    /// Which records a change becomes.
+    fn shape(&self, change: &Change<'_>) -> Encoded {
+        match self.value {
+            RecordValue::Event => Encoded::Record,
+            RecordValue::Document if change.full_document.is_some() => Encoded::Record,
+            RecordValue::Document if change.operation == "delete" && self.tombstones => Encoded::Tombstone,
+            RecordValue::Document => Encoded::Nothing,
+            RecordValue::Debezium => match debezium::operation(change) {
+                Some("d") if self.tombstones => Encoded::RecordAndTombstone,
+                Some(_) => Encoded::Record,
+                None => Encoded::Nothing,
+            },
         }
-        Ok(())
     }
-}
 
-fn order<'a>(change: &Change<'a>) -> Result<Option<&'a str>, raw::Error> {
-    Ok(change.token.get("_data")?.and_then(raw::Element::as_str))
-}
+    fn write_key(&self, change: &Change<'_>, plan: &Plan, buffers: &mut Buffers) -> Result<(), Error> {
+        let Buffers { key: out, scratch, .. } = buffers;
+        out.clear();
+        let is_plain_id = matches!(self.key, RecordKey::DocumentKey | RecordKey::Id);
+        if self.value == RecordValue::Debezium && self.key_format == Format::Json && is_plain_id {
+            return self.debezium.write_key(change, plan, scratch, out);
+        }
+        let key = key::document(&self.key, change, &mut scratch.bson)?;
+        write(key, self.key_format, self.style, out)
+    }
 
-/// `{"_id": token}`.
-fn token_key(token: raw::Document<'_>) -> Vec<u8> {
-    let mut writer = raw::Writer::default();
-    writer.begin();
-    writer.document(b"_id", token);
-    writer.end();
-    writer.into_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use bson::{RawDocumentBuf, doc};
-
-    use super::*;
-    use crate::source::decode;
-
-    fn encode(event: &bson::Document, value: RecordValue) -> (String, String, Option<bool>, bool) {
-        let bytes = RawDocumentBuf::try_from(event).expect("encodes").into_bytes();
-        let change = decode::decode(raw::Document::new(&bytes).expect("a document")).expect("an event");
-        let mut buffers = Buffers::default();
-        let encoded = Encoder { format: Format::Json, value }.encode(&change, &mut buffers).expect("fits");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        let (is_record, has_order) = match encoded {
-            Encoded::Record { order } => (Some(true), order == Some("82A0")),
-            Encoded::Tombstone { order } => (Some(false), order == Some("82A0")),
-            Encoded::Nothing => (None, false),
+    fn write_value(&self, change: &Change<'_>, plan: &Plan, buffers: &mut Buffers) -> Result<(), Error> {
+        let Buffers { value: out, scratch, .. } = buffers;
+        out.clear();
+        let document = match self.value {
+            RecordValue::Event => change.event,
+            RecordValue::Document => change.full_document.unwrap_or(raw::Document::EMPTY),
+            RecordValue::Debezium => return self.debezium.write_value(change, plan, scratch, out),
         };
-        (text(buffers.key), text(buffers.value), is_record, has_order)
+        write(document, self.format, self.style, out)
     }
+}
 
-    fn event(operation: &str) -> bson::Document {
-        doc! { "_id": {"_data": "82A0"}, "operationType": operation, "ns": {"db": "d", "coll": "c"} }
+fn write(
+    document: raw::Document<'_>,
+    format: Format,
+    style: json::Style,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    match format {
+        Format::Json => json::write_document(document, style, out)?,
+        Format::Bson => out.extend_from_slice(document.as_bytes()),
     }
-
-    #[test]
-    fn a_whole_event_is_keyed_by_its_document() {
-        let mut event = event("delete");
-        event.insert("documentKey", doc! {"_id": 5});
-        let (key, value, is_record, has_order) = encode(&event, RecordValue::Event);
-        assert_eq!((key.as_str(), is_record, has_order), (r#"{"_id": 5}"#, Some(true), false));
-        assert!(value.starts_with(r#"{"_id": {"_data": "82A0"}, "operationType": "delete""#), "{value}");
-    }
-
-    #[test]
-    fn an_event_without_a_document_is_keyed_by_its_token() {
-        assert_eq!(encode(&event("drop"), RecordValue::Event).0, r#"{"_id": {"_data": "82A0"}}"#);
-    }
-
-    #[test]
-    fn documents_alone_carry_the_order_key_in_a_header() {
-        let mut insert = event("insert");
-        insert.insert("documentKey", doc! {"_id": 5});
-        insert.insert("fullDocument", doc! {"_id": 5, "a": true});
-        let (_, value, is_record, has_order) = encode(&insert, RecordValue::Document);
-        assert_eq!((value.as_str(), is_record, has_order), (r#"{"_id": 5, "a": true}"#, Some(true), true));
-    }
-
-    #[test]
-    fn only_a_delete_becomes_a_tombstone() {
-        let mut delete = event("delete");
-        delete.insert("documentKey", doc! {"_id": 5});
-        assert_eq!(encode(&delete, RecordValue::Document).2, Some(false));
-        for operation in ["drop", "rename", "invalidate", "update"] {
-            assert_eq!(encode(&event(operation), RecordValue::Document).2, None, "{operation}");
-        }
-    }
+    Ok(())
 }

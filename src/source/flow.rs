@@ -159,7 +159,7 @@ impl Flow {
             "source {}: a record of {} bytes for topic {}, at or before {place}",
             self.settings.name, undelivered.bytes, undelivered.topic
         );
-        Err(reports.context().failure(&what, undelivered.code))
+        Err(self.delivery.undelivered(&undelivered, &what))
     }
 
     fn malformed<T>(&self, outcome: Result<T, raw::Error>) -> Result<T, Failure> {

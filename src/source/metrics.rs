@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::dead_letter::Reason;
 use crate::{config::ClusterTime, position::Position};
 
 /// Counters and gauges of one source. They live as long as the process, over restarts of the half.
@@ -21,6 +22,10 @@ pub struct Metrics {
     pub reopens: AtomicU64,
     /// Checkpoints stored.
     pub checkpoints: AtomicU64,
+    /// Changes that were skipped, by [`Reason`].
+    skipped: [AtomicU64; Reason::ALL.len()],
+    /// Dead letters that were sent, by [`Reason`].
+    dead_letters: [AtomicU64; Reason::ALL.len()],
     /// Cluster time of the last event read, in seconds since the epoch.
     pub event_seconds: AtomicU64,
     /// Cluster time up to which everything is acknowledged, packed: seconds, then increment.
@@ -53,6 +58,26 @@ impl Metrics {
     pub fn sent(&self, bytes: usize) {
         self.records.fetch_add(1, Relaxed);
         self.record_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// A change was skipped.
+    pub fn skipped(&self, reason: Reason) {
+        self.skipped[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    /// A dead letter was sent.
+    pub fn dead_letter(&self, reason: Reason) {
+        self.dead_letters[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Changes that were skipped for `reason`.
+    pub fn skipped_count(&self, reason: Reason) -> u64 {
+        self.skipped[reason.index()].load(Relaxed)
+    }
+
+    /// Dead letters that were sent for `reason`.
+    pub fn dead_letter_count(&self, reason: Reason) -> u64 {
+        self.dead_letters[reason.index()].load(Relaxed)
     }
 
     /// So many bytes are on their way.

@@ -7,6 +7,8 @@
 //! The first record that cannot be delivered ends the source: sending it again alone would put it behind later ones.
 
 mod handle;
+mod sizes;
+mod topics;
 
 use std::{
     sync::{
@@ -18,20 +20,19 @@ use std::{
 
 use rdkafka::{
     ClientContext, Message,
-    admin::{NewTopic, TopicReplication},
     client::Client,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
     message::DeliveryResult,
-    metadata::Metadata,
     producer::{NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer},
 };
 use tokio::sync::{Notify, oneshot};
 
-pub use self::handle::Topic;
+use self::sizes::batch_size;
+pub(super) use self::sizes::{Lesson, batch_bytes_of, compresses};
+pub use self::{handle::Topic, sizes::Sizes};
+use super::encode::Headers;
 use crate::{config, kafka, retry::Failure};
-
-const ORDER_HEADER_C: &std::ffi::CStr = c"millrace.order";
 
 /// Groups that may be open at once. A group holds up to some hundred records, so this is never what limits.
 pub const MAX_GROUPS: usize = 8192;
@@ -48,27 +49,45 @@ pub struct Publisher {
     producer: ThreadedProducer<Reports>,
     reports: Reports,
     settings: config::Kafka,
+    batch_bytes: usize,
 }
 
 /// One record.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Chooses the partition.
+    /// Chooses the partition, unless `partition` does.
     pub key: &'a [u8],
     /// `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// Value of the header [`ORDER_HEADER`](super::encode::ORDER_HEADER).
-    pub order: Option<&'a str>,
+    /// Its headers.
+    pub headers: &'a Headers,
+    /// Milliseconds since the epoch; `None` for that of sending.
+    pub timestamp: Option<i64>,
+    /// `None` for the one that the key chooses.
+    pub partition: Option<i32>,
+}
+
+impl Record<'_> {
+    /// Bytes of key and value.
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.map_or(0, <[u8]>::len)
+    }
 }
 
 impl Publisher {
     /// A producer with idempotence and Java's partitioner. Begins to connect, and does not wait for it.
     ///
-    /// `in_flight_bytes` is what the caller will have on its way at most; librdkafka's own bound lies above it.
+    /// `in_flight_bytes` is what the caller will have on its way at most; librdkafka's own bound lies above it. `sizes` may
+    /// ask for batches that are smaller than the properties say.
     ///
     /// # Errors
     /// When the properties do not fit together.
-    pub fn open(half: &str, settings: &config::Kafka, in_flight_bytes: usize) -> Result<Self, Failure> {
+    pub fn open(
+        half: &str,
+        settings: &config::Kafka,
+        sizes: &Sizes,
+        in_flight_bytes: usize,
+    ) -> Result<Self, Failure> {
         let reports = Reports::new(kafka::Context::new(half));
         let mut client = kafka::client_config(settings);
         // One record may exceed the share when nothing else is on its way.
@@ -82,9 +101,13 @@ impl Publisher {
             .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", queue_kilobytes.to_string());
+        let batch_bytes = sizes.batch_bytes(settings);
+        if batch_bytes < batch_size(settings) {
+            client.set("batch.size", batch_bytes.to_string());
+        }
         let producer = ThreadedProducer::from_config_and_context(&client, reports.clone())
             .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
-        Ok(Self { producer, reports, settings: settings.clone() })
+        Ok(Self { producer, reports, settings: settings.clone(), batch_bytes })
     }
 
     /// What the delivery reports have said.
@@ -100,14 +123,6 @@ impl Publisher {
         // All topics: asking for one that does not exist would have librdkafka look for it ever after.
         let outcome = self.ask(|client| client.fetch_metadata(None, kafka::REQUEST_TIMEOUT)).await?;
         outcome.map(drop).map_err(|error| self.unreachable(kafka::code(&error)))
-    }
-
-    /// Metadata of one topic.
-    async fn metadata(&self, topic: &str) -> Result<Metadata, Failure> {
-        let name = topic.to_owned();
-        let outcome =
-            self.ask(move |client| client.fetch_metadata(Some(&name), kafka::REQUEST_TIMEOUT)).await?;
-        outcome.map_err(|error| self.unreachable(kafka::code(&error)))
     }
 
     /// Runs a request off the runtime's threads, for as long as the cluster does not refuse this client.
@@ -129,39 +144,15 @@ impl Publisher {
         self.reports.context().failure(&what, code)
     }
 
-    /// The handle of `topic`, which is created if it is not there.
-    ///
-    /// # Errors
-    /// When it is not there and may not be created.
-    pub async fn topic(&self, topic: &str) -> Result<Topic, Failure> {
-        self.ensure_topic(topic, NewTopic::new(topic, -1, TopicReplication::Fixed(-1))).await?;
-        self.handle(topic)
+    /// librdkafka puts records together up to this many bytes; one that is larger goes alone.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes
     }
 
     /// The handle of a topic that is there.
     fn handle(&self, topic: &str) -> Result<Topic, Failure> {
         Topic::new(&self.producer, topic)
             .map_err(|code| kafka::failure(&format!("cannot send to topic {topic}"), code))
-    }
-
-    /// Creates `topic` as `new` says unless it is there; tells how many partitions it had before.
-    ///
-    /// # Errors
-    /// When it is not there and may not be created.
-    pub async fn ensure_topic(&self, topic: &str, new: NewTopic<'_>) -> Result<Option<usize>, Failure> {
-        let metadata = self.metadata(topic).await?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
-            Some((None, partitions)) if partitions > 0 => return Ok(Some(partitions)),
-            Some((Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
-                return Err(kafka::failure(&format!("cannot see topic {topic}"), code));
-            }
-            _ => {}
-        }
-        let admin = kafka::Admin::open(&self.settings, self.reports.context())?;
-        let created = admin.create_topic(&new).await;
-        admin.close();
-        created.map(|()| None)
     }
 
     /// Opens the group `number`; the ring has room because the caller keeps fewer than [`MAX_GROUPS`] open.
@@ -184,7 +175,9 @@ impl Publisher {
         let record = handle::Record {
             key: record.key,
             value: record.value,
-            header: record.order.map(|order| (ORDER_HEADER_C, order.as_bytes())),
+            headers: record.headers,
+            timestamp: record.timestamp,
+            partition: record.partition,
             opaque: slot_index(number),
         };
         topic.send(&record).inspect_err(|_| {
@@ -201,7 +194,14 @@ impl Publisher {
         let what = format!("cannot store the checkpoint in topic {topic}");
         let (sender, receiver) = oneshot::channel();
         *self.reports.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        let record = handle::Record { key, value: Some(value), header: None, opaque: CHECKPOINT };
+        let record = handle::Record {
+            key,
+            value: Some(value),
+            headers: Headers::NONE,
+            timestamp: None,
+            partition: None,
+            opaque: CHECKPOINT,
+        };
         handle.send(&record).map_err(|code| kafka::failure(&what, code))?;
         match receiver.await {
             Ok(Ok(offset)) => Ok(offset),
@@ -350,11 +350,6 @@ pub const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_header_has_one_name() {
-        assert_eq!(ORDER_HEADER_C.to_bytes(), crate::source::encode::ORDER_HEADER.as_bytes());
-    }
 
     #[test]
     fn a_group_is_done_only_when_closed_and_all_counted() {

@@ -1,4 +1,4 @@
-//! Namespace → topic. Pure.
+//! Namespace → topic, and partition where it is not the key that chooses it. Pure.
 
 use crate::config::{Route, Topics};
 
@@ -47,6 +47,35 @@ pub fn name(topics: &Topics, db: &str, coll: Option<&str>) -> String {
         name.truncate(name.trim_end_matches(['.', '_', '-']).len());
     }
     name
+}
+
+/// What chooses the partition of all that a namespace sends: modulo the number of partitions, as Java's producer does
+/// with a key.
+pub fn partition_hash(namespace: &[u8]) -> u32 {
+    // Java makes a hash positive by dropping the sign bit.
+    murmur2(namespace) & 0x7fff_ffff
+}
+
+/// MurmurHash2 with Kafka's seed, as Kafka's Java clients have it
+/// (<https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/utils/Utils.java>).
+fn murmur2(data: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const FACTOR: u32 = 0x5bd1_e995;
+    let (words, rest) = data.as_chunks::<4>();
+    let mut hash = SEED ^ data.len() as u32;
+    for word in words {
+        let mixed = u32::from_le_bytes(*word).wrapping_mul(FACTOR);
+        let mixed = (mixed ^ (mixed >> 24)).wrapping_mul(FACTOR);
+        hash = hash.wrapping_mul(FACTOR) ^ mixed;
+    }
+    if !rest.is_empty() {
+        for (place, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * place);
+        }
+        hash = hash.wrapping_mul(FACTOR);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(FACTOR);
+    hash ^ (hash >> 15)
 }
 
 #[cfg(test)]
@@ -108,5 +137,21 @@ mod tests {
         for coll in ["or ders", "ordérs", "a$b", &"x".repeat(250)] {
             assert!(topic(&template(), "shop", Some(coll)).is_err(), "{coll}");
         }
+    }
+
+    #[test]
+    fn the_hash_is_the_one_of_javas_clients() {
+        // The first six are the vectors of Kafka's own UtilsTest.
+        for (text, expected) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+        ] {
+            assert_eq!(murmur2(text.as_bytes()), i32::cast_unsigned(expected), "{text}");
+        }
+        assert_eq!(partition_hash(b"foobar"), i32::cast_unsigned(-790_332_482) & 0x7fff_ffff);
     }
 }

@@ -1,30 +1,60 @@
-//! The pure stages between a decoded change and what is sent: route and encode, made from the settings once.
+//! The pure stages between a decoded change and what is sent: rewrite, route and encode, made from the settings once.
+
+use std::mem;
 
 use super::{
-    decode::Change,
+    decode::{self, Change},
     encode::{self, Buffers, Encoded, Encoder},
     route,
 };
-use crate::config;
+use crate::{
+    config::{self, NullLookup, PartitionBy},
+    namespace::Pattern,
+    raw::{self, Document},
+};
 
 /// The stages of one source.
 #[derive(Debug)]
 pub struct Stages {
     encoder: Encoder,
     topics: config::Topics,
+    null_lookup: NullLookup,
+    require_full_document: Vec<Pattern>,
+    require_before_change: Vec<Pattern>,
 }
 
 /// What all changes of a namespace have in common.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plan {
+    /// `db.coll`, or `db`.
+    pub namespace: String,
     /// Their topic.
     pub topic: String,
+    /// What chooses the partition, where it is not the key: this, modulo the number of partitions.
+    pub partition_hash: Option<u32>,
+    /// Whether updates must carry the document.
+    requires_full_document: bool,
+    /// Whether updates, replaces and deletes must carry the document before the change.
+    requires_before_change: bool,
+}
+
+impl Plan {
+    /// For what is of no namespace: all of it goes to `topic`.
+    pub(super) fn of_topic(topic: &str) -> Self {
+        Self { topic: topic.to_owned(), ..Self::default() }
+    }
 }
 
 impl Stages {
     /// The stages as the settings have them.
     pub fn new(settings: &config::Source) -> Self {
-        Self { encoder: Encoder::new(&settings.record), topics: settings.topics.clone() }
+        Self {
+            encoder: Encoder::new(&settings.record),
+            topics: settings.topics.clone(),
+            null_lookup: settings.stream.null_lookup,
+            require_full_document: settings.stream.require_full_document.clone(),
+            require_before_change: settings.stream.require_before_change.clone(),
+        }
     }
 
     /// What changes of this namespace have in common; made once for each.
@@ -32,19 +62,99 @@ impl Stages {
     /// # Errors
     /// When the topic's name is not one.
     pub fn plan(&self, db: &str, coll: Option<&str>) -> Result<Plan, route::Error> {
-        Ok(Plan { topic: route::topic(&self.topics, db, coll)? })
+        let namespace = coll.map_or_else(|| db.to_owned(), |coll| format!("{db}.{coll}"));
+        let is_in = |patterns: &[Pattern]| {
+            coll.is_some_and(|coll| patterns.iter().any(|pattern| pattern.matches(db, coll)))
+        };
+        Ok(Plan {
+            topic: route::topic(&self.topics, db, coll)?,
+            partition_hash: match self.topics.partition_by {
+                PartitionBy::Key => None,
+                PartitionBy::Namespace => Some(route::partition_hash(namespace.as_bytes())),
+            },
+            requires_full_document: is_in(&self.require_full_document),
+            requires_before_change: is_in(&self.require_before_change),
+            namespace,
+        })
     }
 
     /// Writes the record of `change`, whose namespace has this plan, into `buffers`.
     ///
     /// # Errors
-    /// When the format cannot hold the change.
-    pub fn encode<'a>(
+    /// When the format cannot hold the change, or an image is missing that must be there.
+    pub fn encode(
         &self,
-        change: &Change<'a>,
-        _plan: &Plan,
+        change: &Change<'_>,
+        plan: &Plan,
         buffers: &mut Buffers,
-    ) -> Result<Encoded<'a>, encode::Error> {
-        self.encoder.encode(change, buffers)
+    ) -> Result<Encoded, encode::Error> {
+        check_images(change, plan)?;
+        // An update whose document was gone when it was looked up.
+        if change.has_null_document && change.operation == "update" {
+            match self.null_lookup {
+                NullLookup::Keep => {}
+                NullLookup::Drop => return Ok(Encoded::Nothing),
+                NullLookup::Delta => return self.encode_without_document(change, plan, buffers),
+            }
+        }
+        self.encoder.encode(change, plan, buffers)
     }
+
+    fn encode_without_document(
+        &self,
+        change: &Change<'_>,
+        plan: &Plan,
+        buffers: &mut Buffers,
+    ) -> Result<Encoded, encode::Error> {
+        let mut event = mem::take(&mut buffers.event);
+        let encoded = without_members(change.event, &[b"fullDocument"], &mut event)
+            .map_err(encode::Error::from)
+            .and_then(|event| {
+                let change = Change { snapshot: change.snapshot, ..decode::decode(event)? };
+                self.encoder.encode(&change, plan, buffers)
+            });
+        buffers.event = event;
+        encoded
+    }
+}
+
+/// Whether the change has the images that its namespace asks for. Rows of a snapshot are the document.
+fn check_images(change: &Change<'_>, plan: &Plan) -> Result<(), encode::Error> {
+    if change.snapshot {
+        return Ok(());
+    }
+    if plan.requires_full_document && change.operation == "update" && change.full_document.is_none() {
+        return Err(encode::Error::MissingImage("fullDocument"));
+    }
+    if plan.requires_before_change
+        && matches!(change.operation, "update" | "replace" | "delete")
+        && change.before_change.is_none()
+    {
+        return Err(encode::Error::MissingImage("fullDocumentBeforeChange"));
+    }
+    Ok(())
+}
+
+/// `document` without its members of these names; it is in `out`, unless it has to lose nothing.
+pub(super) fn without_members<'a>(
+    document: Document<'a>,
+    names: &[&[u8]],
+    out: &'a mut Vec<u8>,
+) -> Result<Document<'a>, raw::Error> {
+    if names.is_empty() {
+        return Ok(document);
+    }
+    let mut reused = mem::take(out);
+    reused.clear();
+    let mut writer = raw::Writer::new(reused);
+    writer.begin();
+    for element in document.elements() {
+        let element = element?;
+        if !names.contains(&element.name) {
+            writer.value(element.name, element.kind, element.value);
+        }
+    }
+    writer.end();
+    *out = writer.into_bytes();
+    Document::new(out)
 }

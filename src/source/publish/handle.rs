@@ -5,17 +5,27 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CStr, CString, c_void},
+    ffi::{CString, c_void},
     ptr,
 };
 
 use rdkafka::{
-    bindings as ffi,
+    bindings::{
+        self as ffi, rd_kafka_vtype_t as vtype, rd_kafka_vu_s__bindgen_ty_1 as Value,
+        rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 as Memory,
+    },
     error::RDKafkaErrorCode,
     producer::{Producer, ThreadedProducer},
 };
 
 use super::Reports;
+use crate::source::encode::{Headers, MOST_HEADERS};
+
+/// librdkafka's word for a partition that the key chooses.
+const CHOSEN_BY_KEY: i32 = -1;
+
+/// Arguments of a record besides its headers.
+const FIXED_ARGUMENTS: usize = 7;
 
 /// A topic of one producer, which lives at least as long: the fields are dropped after `Topic::drop` has run.
 pub struct Topic {
@@ -34,7 +44,11 @@ pub(super) struct Record<'a> {
     pub(super) key: &'a [u8],
     /// `None` is a tombstone.
     pub(super) value: Option<&'a [u8]>,
-    pub(super) header: Option<(&'static CStr, &'a [u8])>,
+    pub(super) headers: &'a Headers,
+    /// Milliseconds since the epoch; `None` is now.
+    pub(super) timestamp: Option<i64>,
+    /// `None` leaves the choice to the key.
+    pub(super) partition: Option<i32>,
     /// Given back with the delivery report.
     pub(super) opaque: usize,
 }
@@ -55,50 +69,38 @@ impl Topic {
         Ok(Self { raw, producer: producer.clone() })
     }
 
-    /// Hands `record` to librdkafka; the key chooses the partition.
+    /// Hands `record` to librdkafka.
     ///
     /// # Errors
     /// `QueueFull` when it should be tried again later; else the record can never be sent like this.
     pub(super) fn send(&self, record: &Record<'_>) -> Result<(), RDKafkaErrorCode> {
-        use ffi::rd_kafka_vtype_t as vtype;
-        let memory = |bytes: &[u8]| ffi::rd_kafka_vu_s__bindgen_ty_1 {
-            mem: ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
-                ptr: bytes.as_ptr().cast_mut().cast::<c_void>(),
-                size: bytes.len(),
-            },
-        };
-        let absent = ffi::rd_kafka_vu_s__bindgen_ty_1 {
-            mem: ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: ptr::null_mut(), size: 0 },
-        };
-        let end = ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_END, u: absent };
-        let header = record.header.map_or(end, |(name, value)| ffi::rd_kafka_vu_t {
-            vtype: vtype::RD_KAFKA_VTYPE_HEADER,
-            u: ffi::rd_kafka_vu_s__bindgen_ty_1 {
-                header: ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
-                    name: name.as_ptr(),
-                    val: value.as_ptr().cast::<c_void>(),
-                    size: value.len().cast_signed(),
-                },
-            },
-        });
-        let arguments = [
-            ffi::rd_kafka_vu_t {
-                vtype: vtype::RD_KAFKA_VTYPE_RKT,
-                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { rkt: self.raw },
-            },
-            ffi::rd_kafka_vu_t {
-                vtype: vtype::RD_KAFKA_VTYPE_MSGFLAGS,
-                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { i: ffi::RD_KAFKA_MSG_F_COPY },
-            },
-            ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_KEY, u: memory(record.key) },
-            ffi::rd_kafka_vu_t { vtype: vtype::RD_KAFKA_VTYPE_VALUE, u: record.value.map_or(absent, memory) },
-            ffi::rd_kafka_vu_t {
-                vtype: vtype::RD_KAFKA_VTYPE_OPAQUE,
-                u: ffi::rd_kafka_vu_s__bindgen_ty_1 { ptr: record.opaque as *mut c_void },
-            },
-            header,
+        let value = record.value.map_or_else(absent, memory);
+        let fixed = [
+            argument(vtype::RD_KAFKA_VTYPE_RKT, Value { rkt: self.raw }),
+            argument(vtype::RD_KAFKA_VTYPE_MSGFLAGS, Value { i: ffi::RD_KAFKA_MSG_F_COPY }),
+            argument(vtype::RD_KAFKA_VTYPE_KEY, memory(record.key)),
+            argument(vtype::RD_KAFKA_VTYPE_VALUE, value),
+            argument(vtype::RD_KAFKA_VTYPE_OPAQUE, Value { ptr: record.opaque as *mut c_void }),
+            argument(
+                vtype::RD_KAFKA_VTYPE_PARTITION,
+                Value { i32_: record.partition.unwrap_or(CHOSEN_BY_KEY) },
+            ),
+            // Zero is the time of the call.
+            argument(vtype::RD_KAFKA_VTYPE_TIMESTAMP, Value { i64_: record.timestamp.unwrap_or(0) }),
         ];
-        let count = if record.header.is_some() { arguments.len() } else { arguments.len() - 1 };
+        let end = argument(vtype::RD_KAFKA_VTYPE_END, absent());
+        let mut arguments = [end; FIXED_ARGUMENTS + MOST_HEADERS];
+        arguments[..FIXED_ARGUMENTS].copy_from_slice(&fixed);
+        let mut count = FIXED_ARGUMENTS;
+        for (place, (name, value)) in arguments[FIXED_ARGUMENTS..].iter_mut().zip(record.headers.iter()) {
+            let header = ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 {
+                name: name.as_ptr(),
+                val: value.as_ptr().cast::<c_void>(),
+                size: value.len().cast_signed(),
+            };
+            *place = argument(vtype::RD_KAFKA_VTYPE_HEADER, Value { header });
+            count += 1;
+        }
         // SAFETY: the client and the topic are alive, `count` entries of `arguments` are initialised with the union
         // member that their type calls for, and with MSG_F_COPY nothing is kept of them after the call.
         let error = unsafe {
@@ -122,4 +124,17 @@ impl Drop for Topic {
         // SAFETY: `raw` came from rd_kafka_topic_new and is destroyed once.
         unsafe { ffi::rd_kafka_topic_destroy(self.raw) }
     }
+}
+
+fn argument(vtype: vtype, u: Value) -> ffi::rd_kafka_vu_t {
+    ffi::rd_kafka_vu_t { vtype, u }
+}
+
+/// For keys and values: librdkafka only reads what the pointer leads to.
+fn memory(bytes: &[u8]) -> Value {
+    Value { mem: Memory { ptr: bytes.as_ptr().cast_mut().cast::<c_void>(), size: bytes.len() } }
+}
+
+fn absent() -> Value {
+    Value { mem: Memory { ptr: ptr::null_mut(), size: 0 } }
 }
