@@ -209,7 +209,7 @@ mod tests {
             "_id": {"_data": "82A0"}, "operationType": "update", "clusterTime": bson::Timestamp { time: 7, increment: 2 },
             "ns": {"db": "d", "coll": "c"}, "documentKey": {"_id": 5_i64},
             "updateDescription": {"updatedFields": {"a": "u".repeat(1_000)}},
-            "fullDocument": {"_id": 5_i64, "a": "f".repeat(10_000), "n": [1_i64; 100].to_vec()},
+            "fullDocument": {"_id": 5_i64, "a": "f".repeat(10_000), "n": (vec![1_i64; 100])},
         };
         RawDocumentBuf::try_from(&event).expect("encodes").into_bytes()
     }

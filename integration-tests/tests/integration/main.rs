@@ -3,7 +3,9 @@
 
 mod config_errors;
 mod figures;
+mod fuzz;
 mod golden;
+mod golden_debezium;
 mod harness;
 mod history;
 mod judges;

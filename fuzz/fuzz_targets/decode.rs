@@ -1,0 +1,8 @@
+//! The decoder of change events.
+#![no_main]
+
+#[path = "../checks.rs"]
+#[allow(dead_code, reason = "each target makes one of the checks")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::decode(bytes));
