@@ -55,6 +55,9 @@ pub mod codes {
     pub const INVALID_RESUME_TOKEN: i32 = 260;
     pub const CHANGE_STREAM_FATAL_ERROR: i32 = 280;
     pub const CHANGE_STREAM_HISTORY_LOST: i32 = 286;
+    pub const COMMAND_NOT_SUPPORTED_ON_VIEW: i32 = 166;
+    pub const SNAPSHOT_TOO_OLD: i32 = 239;
+    pub const SNAPSHOT_UNAVAILABLE: i32 = 246;
     pub const BSON_OBJECT_TOO_LARGE: i32 = 10334;
     pub const NO_REPLICATION_ENABLED: i32 = 76;
     pub const CHANGE_STREAM_NEEDS_REPLICA_SET: i32 = 40573;

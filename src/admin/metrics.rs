@@ -64,6 +64,18 @@ const SOURCE: &[Metric<source::Metrics>] = &[
     }),
     counter("source_reopens", "Times that the change stream was opened again", |m| m.reopens.load(Relaxed)),
     counter("source_checkpoints", "Checkpoints stored", |m| m.checkpoints.load(Relaxed)),
+    counter("source_snapshot_documents", "Documents copied by snapshots", |m| {
+        m.snapshot_documents.load(Relaxed)
+    }),
+    gauge("source_snapshot_collections_left", "Collections not yet copied", |m| {
+        m.snapshot_collections_left.load(Relaxed)
+    }),
+    gauge("source_snapshot_documents_left", "About how many documents are not yet copied", |m| {
+        m.snapshot_documents_left.load(Relaxed)
+    }),
+    gauge("source_snapshot_eta_seconds", "How long the rest takes at the speed so far", |m| {
+        m.snapshot_eta_seconds.load(Relaxed)
+    }),
     gauge("source_in_flight_bytes", "Bytes sent and not yet acknowledged", |m| {
         m.in_flight_bytes.load(Relaxed)
     }),
@@ -158,6 +170,16 @@ fn encode_by_reason<'a>(
         }
     }
     Ok(())
+}
+
+/// How far a source's snapshot is, for `/status`.
+pub(super) fn snapshot_report(metrics: &source::Metrics) -> Value {
+    json!({
+        "documentsCopied": metrics.snapshot_documents.load(Relaxed),
+        "documentsLeft": metrics.snapshot_documents_left.load(Relaxed),
+        "collectionsLeft": metrics.snapshot_collections_left.load(Relaxed),
+        "etaSeconds": metrics.snapshot_eta_seconds.load(Relaxed),
+    })
 }
 
 /// Changes that could not be sent, for `/status`: by what became of them and why.

@@ -1,6 +1,9 @@
 //! What a source counts. Plain atomics: the loop writes them, whoever renders them reads.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::dead_letter::Reason;
 use crate::{config::ClusterTime, position::Position};
@@ -26,6 +29,14 @@ pub struct Metrics {
     skipped: [AtomicU64; Reason::ALL.len()],
     /// Dead letters that were sent, by [`Reason`].
     dead_letters: [AtomicU64; Reason::ALL.len()],
+    /// Documents that snapshots have copied.
+    pub snapshot_documents: AtomicU64,
+    /// Collections that are not copied yet, as of what is acknowledged.
+    pub snapshot_collections_left: AtomicU64,
+    /// About how many documents are left in them.
+    pub snapshot_documents_left: AtomicU64,
+    /// Seconds that the rest will take at the speed so far.
+    pub snapshot_eta_seconds: AtomicU64,
     /// Cluster time of the last event read, in seconds since the epoch.
     pub event_seconds: AtomicU64,
     /// Cluster time up to which everything is acknowledged, packed: seconds, then increment.
@@ -37,7 +48,7 @@ pub struct Metrics {
 impl Metrics {
     /// The source starts at `position`, which is stored.
     pub fn started(&self, position: &Position) {
-        self.acknowledged.store(pack(position.time), Relaxed);
+        self.acknowledged(position);
         self.stored.store(pack(position.time), Relaxed);
     }
 
@@ -88,6 +99,16 @@ impl Metrics {
     /// Everything before `position` is acknowledged.
     pub fn acknowledged(&self, position: &Position) {
         self.acknowledged.store(pack(position.time), Relaxed);
+        let (collections, documents) =
+            position.snapshot.as_ref().map_or((0, 0), |plan| (plan.collections_left(), plan.estimate()));
+        self.snapshot_collections_left.store(collections as u64, Relaxed);
+        self.snapshot_documents_left.store(documents, Relaxed);
+    }
+
+    /// A snapshot has copied so many more documents, and will be complete in about this time.
+    pub fn snapshot_copied(&self, documents: u64, eta: Option<Duration>) {
+        self.snapshot_documents.fetch_add(documents, Relaxed);
+        self.snapshot_eta_seconds.store(eta.unwrap_or_default().as_secs(), Relaxed);
     }
 
     /// `position` is stored.

@@ -2,10 +2,10 @@
 
 use mongodb::Client;
 
-use super::{Context, publish::Publisher};
+use super::{Context, publish::Publisher, snapshot};
 use crate::{
     checkpoint::{self, Checkpoint, Identity, Store},
-    config::{CheckpointStore, ClusterTime, Start},
+    config::{CheckpointStore, ClusterTime, SnapshotMode, Start},
     mongo,
     position::{Position, ResumeToken},
     retry::{Failure, Verdict},
@@ -63,9 +63,12 @@ async fn stored_or_first(
         check_deployment(place, found.deployment.as_deref(), identity.deployment.as_deref())?;
         let token = found.position.token.as_ref().filter(|_| context.identifiers).map(ResumeToken::data);
         tracing::info!(source, position = %found.position, token, from = place, "resuming");
+        if context.settings.snapshot.mode == SnapshotMode::Only && found.position.snapshot.is_none() {
+            tracing::info!(source, place, "the copy is complete; remove the checkpoint to make another");
+        }
         return Ok(found.position);
     }
-    let position = match &context.settings.start {
+    let start = match &context.settings.start {
         Start::At(time) => Position::at_time(0, *time),
         Start::Latest => {
             let ClusterTime { seconds, increment } = mongo::operation_time(client).await?;
@@ -75,8 +78,31 @@ async fn stored_or_first(
             Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data(data))
         }
     };
+    // What is created from here on comes with the stream.
+    let position = match context.settings.snapshot.mode {
+        SnapshotMode::Off => start,
+        SnapshotMode::Initial | SnapshotMode::Only => with_everything(client, context, &start).await?,
+    };
     tracing::warn!(source, %position, place, "no checkpoint; starting where the configuration says");
     Ok(position)
+}
+
+/// `position` with everything left to copy.
+async fn with_everything(
+    client: &Client,
+    context: &Context,
+    position: &Position,
+) -> Result<Position, Failure> {
+    let waiting = snapshot::everything(client, &context.settings).await?;
+    let documents: u64 = waiting.iter().map(|waiting| waiting.estimate).sum();
+    let source = &context.settings.name;
+    tracing::info!(
+        source,
+        collections = waiting.len(),
+        documents,
+        "everything that is watched will be copied"
+    );
+    Ok(position.with_snapshot(&snapshot::Plan::new(waiting)))
 }
 
 fn check_deployment(place: &str, stored: Option<&str>, current: Option<&str>) -> Result<(), Failure> {
