@@ -84,8 +84,9 @@ impl StoredPlan {
     }
 
     fn plan(self) -> Result<Plan, String> {
-        let namespace =
-            |text: &str| Namespace::parse(text).map(Arc::new).map_err(|error| format!("{text:?} {error}"));
+        let namespace = |text: &str| {
+            Namespace::of_written(text).map(Arc::new).ok_or_else(|| format!("{text:?} is no namespace"))
+        };
         let id = |text: String| {
             let bytes = BASE64.decode(text).map_err(|error| error.to_string())?;
             Id::from_bytes(bytes).map_err(|error| error.to_string())

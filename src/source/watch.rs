@@ -82,7 +82,7 @@ impl Watcher {
         let (sender, batches) = mpsc::channel(CHANNEL_REPLIES);
         let reader = Reader {
             client,
-            scope: scope(&settings.watch),
+            scope: scope(&settings.streamed()),
             settings,
             position,
             room: Arc::new(Semaphore::new(read_ahead_bytes)),

@@ -70,7 +70,7 @@ pub(super) fn stages(settings: &config::Source, scope: &Scope, position: &Positi
         ),
     };
     let mut stages = vec![doc! { "$changeStream": stream }];
-    stages.extend(filter(&settings.watch, scope).map(|filter| doc! { "$match": filter }));
+    stages.extend(filter(&settings.streamed(), scope).map(|filter| doc! { "$match": filter }));
     stages
 }
 
