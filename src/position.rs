@@ -142,9 +142,8 @@ impl PartialOrd for Position {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cluster time {}", self.time)?;
-        match &self.token {
-            Some(token) => write!(f, " token {}", token.short_hash())?,
-            None => {}
+        if let Some(token) = &self.token {
+            write!(f, " token {}", token.short_hash())?;
         }
         match &self.snapshot {
             Some(plan) => write!(f, " with {} collections to copy", plan.collections_left()),

@@ -87,8 +87,10 @@ const SOURCE: &[Metric<source::Metrics>] = &[
     }),
 ];
 
+type CountByReason = fn(&source::Metrics, Reason) -> u64;
+
 /// Counters of a source by the reason for which a change could not be sent.
-const SOURCE_BY_REASON: &[(&str, &str, fn(&source::Metrics, Reason) -> u64)] = &[
+const SOURCE_BY_REASON: &[(&str, &str, CountByReason)] = &[
     (
         "source_skipped_changes",
         "Changes that could not be sent and were skipped",
@@ -184,7 +186,7 @@ pub(super) fn snapshot_report(metrics: &source::Metrics) -> Value {
 
 /// Changes that could not be sent, for `/status`: by what became of them and why.
 pub(super) fn unsent_report(metrics: &source::Metrics) -> Value {
-    let by_reason = |value: fn(&source::Metrics, Reason) -> u64| {
+    let by_reason = |value: CountByReason| {
         let counts = Reason::ALL.map(|reason| (reason.name().to_owned(), json!(value(metrics, reason))));
         Value::Object(counts.into_iter().collect())
     };

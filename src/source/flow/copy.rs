@@ -147,7 +147,7 @@ impl Flow {
         let (source, time) = (&self.settings.name, change.time.unwrap_or_default());
         match outcome {
             Ok(answer) => {
-                tracing::info!(source, %time, collections = answer.collections.len(), "signal followed")
+                tracing::info!(source, %time, collections = answer.collections.len(), "signal followed");
             }
             Err(error) => tracing::warn!(source, %time, error, "a signal cannot be followed"),
         }
