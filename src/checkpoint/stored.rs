@@ -43,6 +43,9 @@ struct StoredPlan {
     /// Namespaces with about how many documents they have.
     waiting: Vec<(String, u64)>,
     parts: Vec<StoredPart>,
+    /// Namespaces whose topics are to be compared with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sweeps: Vec<String>,
 }
 
 /// A part of a collection; its borders are documents `{_id: …}` as BSON in base64.
@@ -80,6 +83,7 @@ impl StoredPlan {
         Self {
             waiting: plan.waiting().map(|w| (w.namespace.to_string(), w.estimate)).collect(),
             parts: plan.parts().iter().map(part).collect(),
+            sweeps: plan.sweeps().map(ToString::to_string).collect(),
         }
     }
 
@@ -106,7 +110,8 @@ impl StoredPlan {
             let namespace = namespace(&part.namespace)?;
             parts.push(Part { id: number, namespace, from, until, estimate: part.estimate });
         }
-        Ok(Plan::restore(waiting, parts))
+        let sweeps = self.sweeps.iter().map(|text| namespace(text)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Plan::restore(waiting, parts, sweeps))
     }
 }
 

@@ -90,7 +90,14 @@ impl Flow {
         Self {
             client: client.clone(),
             requests: Arc::clone(&context.requests),
-            snapshot: Snapshot::new(client, settings, metrics, plan, share.snapshot_bytes),
+            snapshot: Snapshot::new(
+                client,
+                settings,
+                metrics,
+                publisher.reports().context(),
+                plan,
+                share.snapshot_bytes,
+            ),
             clean: Clean::after(&position),
             held: None,
             settings: Arc::clone(&context.settings),

@@ -14,6 +14,7 @@ mod rate;
 mod read;
 mod row;
 mod split;
+mod sweep;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,19 +25,26 @@ use std::{
 use mongodb::Client;
 use tokio::task::JoinSet;
 
-pub(super) use self::{clean::Clean, read::Rows, row::write_row};
+pub(super) use self::{
+    clean::Clean,
+    read::Rows,
+    row::write_row,
+    sweep::{Deletes, write_delete},
+};
 pub use self::{
     plan::{From, Id, Part, Plan, Step, Waiting},
     split::{estimated, everything, is_copied, select},
+    sweep::obstacle,
 };
 use self::{
     rate::Rate,
     read::{Range, ReadError, Reader},
+    sweep::Sweep,
 };
 use super::Metrics;
 use crate::{
     config::{self, ClusterTime},
-    mongo,
+    kafka, mongo,
     namespace::Namespace,
     retry::{Backoff, Failure, Verdict},
 };
@@ -60,6 +68,7 @@ pub(super) struct Snapshot {
     client: Client,
     settings: Arc<config::Source>,
     metrics: Arc<Metrics>,
+    kafka: kafka::Context,
     reader: Reader,
     /// Bytes of a range.
     range_bytes: usize,
@@ -71,6 +80,9 @@ pub(super) struct Snapshot {
     /// Parts of which a range is being read.
     busy: HashSet<u64>,
     is_splitting: bool,
+    /// What compares a topic with its collection.
+    sweep: Option<Sweep>,
+    is_sweeping: bool,
     /// Bytes of a document, by collection.
     document_bytes: HashMap<Arc<Namespace>, usize>,
     /// Where the stream has to come before the next wave.
@@ -89,6 +101,7 @@ enum Done {
     Read(u64, Result<Rows, ReadError>),
     /// Where the first collection that waits is to be cut.
     Split(Arc<Namespace>, Result<Vec<Id>, Failure>),
+    Swept(Option<Sweep>, Arc<Namespace>, Result<Deletes, Failure>),
     /// Where the deployment is now.
     Now(Result<ClusterTime, Failure>),
 }
@@ -106,6 +119,8 @@ struct Wave {
 pub(super) enum Event {
     /// The rows of a range.
     Rows(Rows, ClusterTime),
+    /// Keys of documents that are no longer there.
+    Deletes(Deletes, ClusterTime),
     /// The plan has changed without a row.
     Planned,
     /// The wave is over: the stream goes on.
@@ -118,6 +133,7 @@ impl Snapshot {
         client: &Client,
         settings: &Arc<config::Source>,
         metrics: &Arc<Metrics>,
+        kafka: &kafka::Context,
         plan: Plan,
         bytes: usize,
     ) -> Self {
@@ -127,6 +143,7 @@ impl Snapshot {
             reader: Reader::new(client, settings),
             settings: Arc::clone(settings),
             metrics: Arc::clone(metrics),
+            kafka: kafka.clone(),
             // One more range may wait while its rows are handed on.
             range_bytes: (bytes / (settings.snapshot.threads + 1)).max(1),
             plan,
@@ -134,6 +151,8 @@ impl Snapshot {
             tasks: JoinSet::new(),
             busy: HashSet::new(),
             is_splitting: false,
+            sweep: None,
+            is_sweeping: false,
             document_bytes: HashMap::new(),
             catch_up_to: ClusterTime::default(),
             not_before: None,
@@ -210,6 +229,14 @@ impl Snapshot {
                     self.begin_collection(&namespace, borders?);
                     return Ok(Event::Planned);
                 }
+                Done::Swept(sweep, namespace, deletes) => {
+                    self.is_sweeping = false;
+                    self.sweep = sweep;
+                    match deletes {
+                        Ok(deletes) => return Ok(Event::Deletes(deletes, time)),
+                        Err(failure) => self.wait_after(&namespace, failure)?,
+                    }
+                }
                 Done::Read(part, Ok(rows)) => {
                     self.busy.remove(&part);
                     self.backoff.reset();
@@ -244,6 +271,13 @@ impl Snapshot {
         }
     }
 
+    /// The deletes are handed on.
+    pub(super) fn finish_sweep(&mut self, deletes: &Deletes) {
+        if deletes.is_last {
+            self.plan.finish_sweep(&deletes.namespace);
+        }
+    }
+
     /// How long the rest takes at the speed so far.
     fn eta(&self) -> Option<Duration> {
         let documents_per_second = self.copied as f64 / self.begun.elapsed().as_secs_f64();
@@ -265,6 +299,7 @@ impl Snapshot {
         self.tasks = JoinSet::new();
         self.busy.clear();
         self.is_splitting = false;
+        self.is_sweeping = false;
     }
 
     /// The collection has a new name. Whether that changes what is left. Never during a wave.
@@ -280,20 +315,29 @@ impl Snapshot {
         let namespace =
             self.plan.parts().iter().find(|known| known.id == part).map(|part| Arc::clone(&part.namespace));
         let Some(namespace) = namespace else { return Ok(false) };
-        let reason = match error {
+        let failure = match error {
             ReadError::NoCollection(reason) => {
                 tracing::warn!(source = self.settings.name, %namespace, reason, "no longer a collection; not copied");
                 return Ok(self.plan.remove(&namespace));
             }
-            ReadError::Unavailable(reason) => reason,
-            ReadError::Failed(failure) if failure.verdict == Verdict::Retry => failure.message,
-            ReadError::Failed(failure) => return Err(failure),
+            ReadError::Unavailable(reason) => Failure::retry(reason),
+            ReadError::Failed(failure) => failure,
         };
+        self.wait_after(&namespace, failure)?;
+        Ok(false)
+    }
+
+    /// Ends the wave, and waits a while with the next, after a failure that may pass.
+    fn wait_after(&mut self, namespace: &Namespace, failure: Failure) -> Result<(), Failure> {
+        if failure.verdict == Verdict::Stop {
+            return Err(failure);
+        }
         let pause = self.backoff.next_pause();
-        tracing::debug!(source = self.settings.name, %namespace, reason, ?pause, "a range has to be read again");
+        let reason = failure.message;
+        tracing::debug!(source = self.settings.name, %namespace, reason, ?pause, "to be read again");
         self.not_before = Some(Instant::now() + pause);
         self.end_wave();
-        Ok(false)
+        Ok(())
     }
 
     /// Starts as many readers as there may be.
@@ -303,6 +347,7 @@ impl Snapshot {
         {
             let Some(part) = self.plan.parts().iter().find(|part| !self.busy.contains(&part.id)) else {
                 self.split_next();
+                self.sweep_next();
                 return;
             };
             let limit = self.limit(&part.namespace).min(self.rate.allows(Instant::now()));
@@ -335,6 +380,23 @@ impl Snapshot {
         self.tasks.spawn(async move {
             let borders = split::borders(&client, &settings, &collection).await;
             Done::Split(collection.namespace, borders)
+        });
+    }
+
+    /// Compares the next keys of a topic with its collection, once everything is copied.
+    fn sweep_next(&mut self) {
+        let is_copied = self.plan.parts().is_empty() && self.plan.waiting().len() == 0;
+        if self.is_sweeping || !is_copied {
+            return;
+        }
+        let Some(namespace) = self.plan.sweeps().next().cloned() else { return };
+        self.is_sweeping = true;
+        let sweep = self.sweep.take().filter(|sweep| sweep.namespace == namespace);
+        let (client, settings, kafka) = (self.client.clone(), Arc::clone(&self.settings), self.kafka.clone());
+        let time = self.wave.as_ref().map(|wave| wave.time).unwrap_or_default();
+        self.tasks.spawn(async move {
+            let (sweep, deletes) = sweep::next(sweep, &namespace, client, settings, &kafka, time).await;
+            Done::Swept(sweep, namespace, deletes)
         });
     }
 

@@ -9,8 +9,9 @@ use crate::{
     retry::Failure,
     source::{
         decode::{self, Change},
+        deliver::Group,
         requests::{Answer, Ask, Request},
-        snapshot::{self, Event, Rows},
+        snapshot::{self, Deletes, Event, Rows},
         watch::Batch,
     },
 };
@@ -46,6 +47,7 @@ impl Flow {
     pub(super) async fn copy(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Rows(rows, time) => self.publish_rows(&rows, time).await?,
+            Event::Deletes(deletes, time) => self.publish_deletes(&deletes, time).await?,
             Event::Planned => self.keep_plan().await?,
             Event::WaveOver => {
                 if let Some(batch) = self.held.take() {
@@ -64,31 +66,59 @@ impl Flow {
         let mut group = self.begin_group();
         let mut bytes = Vec::new();
         for document in rows.documents() {
-            let document = self.malformed_row(&rows.namespace, document)?;
             bytes.clear();
-            let row = snapshot::write_row(&rows.namespace, &rows.key, document, bytes);
+            let row = document.and_then(|row| snapshot::write_row(&rows.namespace, &rows.key, row, bytes));
             bytes = self.malformed_row(&rows.namespace, row)?;
-            let row = raw::Document::new(&bytes).map_err(decode::Error::from).and_then(decode::decode);
-            let change =
-                Change { snapshot: true, time: Some(time), ..self.malformed_row(&rows.namespace, row)? };
-            self.delivery.change(&change, &mut group).await?;
-            if group.records >= GROUP_RECORDS || group.bytes >= GROUP_BYTES {
-                self.end_group(&group, self.read.clone()).await?;
-                group = self.begin_group();
-            }
+            group = self.publish_row(&rows.namespace, &bytes, time, group).await?;
         }
         self.snapshot.finish(&rows.step);
-        self.read = self.read.with_snapshot(self.snapshot.plan());
+        self.end_step(&group).await
+    }
+
+    /// Hands on that these documents are not there any more.
+    async fn publish_deletes(&mut self, deletes: &Deletes, time: ClusterTime) -> Result<(), Failure> {
+        let mut group = self.begin_group();
+        let mut bytes = Vec::new();
+        for key in &deletes.keys {
+            bytes.clear();
+            let delete = raw::Document::new(key)
+                .and_then(|key| snapshot::write_delete(&deletes.namespace, key, bytes));
+            bytes = self.malformed_row(&deletes.namespace, delete)?;
+            group = self.publish_row(&deletes.namespace, &bytes, time, group).await?;
+        }
+        self.snapshot.finish_sweep(deletes);
+        self.end_step(&group).await
+    }
+
+    /// Hands on an event that was made at `time`; gives the group that is open then.
+    async fn publish_row(
+        &mut self,
+        namespace: &Namespace,
+        event: &[u8],
+        time: ClusterTime,
+        mut group: Group,
+    ) -> Result<Group, Failure> {
+        let event = raw::Document::new(event).map_err(decode::Error::from).and_then(decode::decode);
+        let change = Change { snapshot: true, time: Some(time), ..self.malformed_row(namespace, event)? };
+        self.delivery.change(&change, &mut group).await?;
+        if group.records < GROUP_RECORDS && group.bytes < GROUP_BYTES {
+            return Ok(group);
+        }
         self.end_group(&group, self.read.clone()).await?;
+        Ok(self.begin_group())
+    }
+
+    /// Closes the last group of a step of the snapshot.
+    async fn end_step(&mut self, group: &Group) -> Result<(), Failure> {
+        self.read = self.read.with_snapshot(self.snapshot.plan());
+        self.end_group(group, self.read.clone()).await?;
         self.account()
     }
 
     /// The plan has changed: so has the position, once everything that is on its way is acknowledged.
     async fn keep_plan(&mut self) -> Result<(), Failure> {
-        self.read = self.read.with_snapshot(self.snapshot.plan());
         let group = self.begin_group();
-        self.end_group(&group, self.read.clone()).await?;
-        self.account()
+        self.end_step(&group).await
     }
 
     /// What a change means for the snapshot, now that it is handed on.

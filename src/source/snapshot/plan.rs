@@ -19,6 +19,8 @@ pub struct Plan {
     waiting: VecDeque<Waiting>,
     /// Parts of the collections that are begun.
     parts: Vec<Part>,
+    /// Collections whose topics may have keys that have no document any more; they come last.
+    sweeps: VecDeque<Arc<Namespace>>,
 }
 
 /// A collection that nobody has begun.
@@ -74,17 +76,36 @@ pub struct Step {
 impl Plan {
     /// A plan with nothing begun.
     pub fn new(waiting: impl IntoIterator<Item = Waiting>) -> Self {
-        Self { waiting: waiting.into_iter().collect(), parts: Vec::new() }
+        Self { waiting: waiting.into_iter().collect(), ..Self::default() }
     }
 
     /// A plan as it was stored.
-    pub fn restore(waiting: impl IntoIterator<Item = Waiting>, parts: Vec<Part>) -> Self {
-        Self { waiting: waiting.into_iter().collect(), parts }
+    pub fn restore(
+        waiting: impl IntoIterator<Item = Waiting>,
+        parts: Vec<Part>,
+        sweeps: impl IntoIterator<Item = Arc<Namespace>>,
+    ) -> Self {
+        Self { waiting: waiting.into_iter().collect(), parts, sweeps: sweeps.into_iter().collect() }
+    }
+
+    /// Has the keys of these collections' topics compared with them when all is copied.
+    pub fn sweep(&mut self, namespaces: impl IntoIterator<Item = Arc<Namespace>>) {
+        self.sweeps.extend(namespaces);
+    }
+
+    /// Collections whose topics are still to be compared with them.
+    pub fn sweeps(&self) -> impl ExactSizeIterator<Item = &Arc<Namespace>> {
+        self.sweeps.iter()
+    }
+
+    /// The topic of this collection is compared with it.
+    pub fn finish_sweep(&mut self, namespace: &Namespace) {
+        self.sweeps.retain(|sweep| **sweep != *namespace);
     }
 
     /// Whether everything is copied.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.parts.is_empty()
+        self.waiting.is_empty() && self.parts.is_empty() && self.sweeps.is_empty()
     }
 
     /// Collections that nobody has begun.
@@ -111,7 +132,8 @@ impl Plan {
     /// Those that are not finished.
     pub fn namespaces(&self) -> Vec<Namespace> {
         let waiting = self.waiting.iter().map(|waiting| &waiting.namespace);
-        let mut all: Vec<_> = waiting.chain(self.parts.iter().map(|part| &part.namespace)).collect();
+        let parts = self.parts.iter().map(|part| &part.namespace);
+        let mut all: Vec<_> = waiting.chain(parts).chain(&self.sweeps).collect();
         all.sort();
         all.dedup();
         all.into_iter().map(|namespace| Namespace::clone(namespace)).collect()
@@ -159,7 +181,7 @@ impl Plan {
         }
     }
 
-    /// The collection is gone: nothing of it is left to copy. Whether it was in the plan.
+    /// The collection is gone: nothing of it is left to copy, and all of its keys are gone. Whether it was in the plan.
     pub fn remove(&mut self, namespace: &Namespace) -> bool {
         let before = (self.waiting.len(), self.parts.len());
         self.waiting.retain(|waiting| *waiting.namespace != *namespace);
