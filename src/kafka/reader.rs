@@ -64,6 +64,17 @@ impl Reader {
         Ok(partitions.iter().map(rdkafka::metadata::MetadataPartition::id).collect())
     }
 
+    /// How many members a consumer (or worker) group of the cluster has.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn group_members(&self, group: &str) -> Result<usize, Failure> {
+        let groups = self.consumer.fetch_group_list(Some(group), REQUEST_TIMEOUT);
+        let groups = groups
+            .map_err(|error| self.context.failure(&format!("cannot look at group {group}"), code(&error)))?;
+        Ok(groups.groups().iter().map(|group| group.members().len()).sum())
+    }
+
     /// The first offset of a partition, and the one after its last.
     ///
     /// # Errors
