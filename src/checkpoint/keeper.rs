@@ -118,7 +118,8 @@ async fn keep(
 ) -> Result<(), Failure> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     let mut last: Option<Position> = None;
-    let mut stored = Stored::default();
+    // So that the first step of a snapshot is stored as soon as any other.
+    let mut stored = Stored { records: 0, steps: Some(0) };
     let mut pause = Duration::ZERO;
     loop {
         let closed = wait(&mut offered, stored, pause, interval).await;
@@ -154,7 +155,7 @@ async fn keep(
 }
 
 /// What the last store had.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Stored {
     records: u64,
     /// `None` where a step is no reason to store at once.
