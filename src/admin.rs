@@ -142,6 +142,7 @@ fn half_report(half: &Half) -> Value {
             "inFlightBytes": metrics.in_flight_bytes.load(Relaxed),
             "unsent": metrics::unsent_report(metrics),
             "reopens": metrics.reopens.load(Relaxed),
+            "lost": metrics.gap().map(|gap| json!({ "after": time(gap.after), "before": time(gap.until) })),
             "snapshot": metrics::snapshot_report(metrics),
             "acknowledged": time(metrics.acknowledged_time()),
             "checkpoint": time(metrics.stored_time()),

@@ -191,7 +191,7 @@ pub(crate) fn sink_group(pipeline: &str, sink: &str) -> String {
 }
 
 /// Names this process in checkpoints: where it runs, and something that no other run has.
-fn owner() -> String {
+pub(crate) fn owner() -> String {
     use std::hash::{BuildHasher, Hasher};
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();

@@ -15,7 +15,12 @@ pub use self::{
     keeper::{Identity, Keeper},
     mongodb::MongodbStore,
 };
-use crate::{position::Position, retry::Failure, source::publish::Publisher};
+use crate::{
+    config::{self, CheckpointStore},
+    position::Position,
+    retry::Failure,
+    source::publish::Publisher,
+};
 
 /// The name of a source's checkpoint: of the topic, of the document, of the file.
 pub fn name(pipeline: &str, source: &str) -> String {
@@ -46,6 +51,24 @@ pub enum Store {
 }
 
 impl Store {
+    /// The store that `settings` name, for the checkpoint called `name`.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn open(
+        settings: &config::Checkpoint,
+        kafka: &config::Kafka,
+        name: String,
+    ) -> Result<Self, Failure> {
+        Ok(match &settings.store {
+            CheckpointStore::Kafka => Self::Kafka(KafkaStore::new(kafka.clone(), name)),
+            CheckpointStore::Mongodb { mongodb, namespace } => {
+                Self::Mongodb(MongodbStore::new(mongodb, namespace, name).await?)
+            }
+            CheckpointStore::File { directory } => Self::File(FileStore::new(directory, &name)?),
+        })
+    }
+
     /// The stored checkpoint, if there is one. From here on a store by somebody else is noticed.
     ///
     /// # Errors

@@ -100,12 +100,30 @@ pub struct Position {
     pub steps: u64,
     /// What is left to copy; `None` when there is nothing.
     pub snapshot: Option<Arc<Plan>>,
+    /// What was lost last, if ever.
+    pub gap: Option<Gap>,
+}
+
+/// Changes that were lost, because the oplog no longer had them: those after `after` and before `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The position that was lost.
+    pub after: ClusterTime,
+    /// Where the stream went on.
+    pub until: ClusterTime,
 }
 
 impl Position {
     /// The start of a new generation at `time`.
     pub fn at_time(generation: u64, time: ClusterTime) -> Self {
-        Self { generation, time, token: None, steps: 0, snapshot: None }
+        Self { generation, time, token: None, steps: 0, snapshot: None, gap: None }
+    }
+
+    /// The start of the next generation at `time`, which is later: what lies between is lost.
+    #[must_use]
+    pub fn skip_to(&self, time: ClusterTime) -> Self {
+        let gap = Some(Gap { after: self.time, until: time });
+        Self { gap, ..Self::at_time(self.generation + 1, time) }
     }
 
     /// The position after `token`, in the same generation.
@@ -121,10 +139,10 @@ impl Position {
         Self { steps: self.steps + 1, snapshot, ..self.clone() }
     }
 
-    /// The place in the stream of `stream` with this position's snapshot.
+    /// The place in the stream of `stream` with this position's snapshot and gap.
     #[must_use]
     pub fn moved_to(&self, stream: &Self) -> Self {
-        Self { steps: self.steps, snapshot: self.snapshot.clone(), ..stream.clone() }
+        Self { steps: self.steps, snapshot: self.snapshot.clone(), gap: self.gap, ..stream.clone() }
     }
 
     /// How positions compare.
@@ -192,6 +210,16 @@ pub(crate) mod tests {
         let start = Position::at_time(0, ClusterTime::default()).after(token("826B039A370000001F2B02"));
         let moved = start.with_snapshot(&Plan::default());
         assert!(start < moved && moved.moved_to(&start) == moved);
+    }
+
+    #[test]
+    fn what_is_skipped_is_remembered() {
+        let at = |seconds| ClusterTime { seconds, increment: 1 };
+        let start = Position::at_time(0, at(5)).after(token("826B039A370000001F2B02"));
+        let skipped = start.skip_to(at(0x7000_0000));
+        assert_eq!(skipped.gap, Some(Gap { after: start.time, until: at(0x7000_0000) }));
+        assert!(start < skipped && skipped.token.is_none());
+        assert_eq!(skipped.moved_to(&Position::at_time(1, at(0x7100_0000))).gap, skipped.gap);
     }
 
     #[test]

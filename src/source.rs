@@ -51,6 +51,7 @@ use self::{
 pub use self::{
     metrics::Metrics,
     requests::{Answer, Ask, Requests},
+    start::{now, with_everything},
 };
 use crate::{
     checkpoint::{Identity, Keeper},

@@ -63,6 +63,9 @@ const SOURCE: &[Metric<source::Metrics>] = &[
         m.record_bytes.load(Relaxed)
     }),
     counter("source_reopens", "Times that the change stream was opened again", |m| m.reopens.load(Relaxed)),
+    counter("source_history_losses", "Times that changes were lost, the oplog no longer having them", |m| {
+        m.history_losses.load(Relaxed)
+    }),
     counter("source_checkpoints", "Checkpoints stored", |m| m.checkpoints.load(Relaxed)),
     counter("source_snapshot_documents", "Documents copied by snapshots", |m| {
         m.snapshot_documents.load(Relaxed)

@@ -9,7 +9,7 @@ use super::Checkpoint;
 use crate::{
     config::ClusterTime,
     namespace::Namespace,
-    position::{Position, ResumeToken},
+    position::{Gap, Position, ResumeToken},
     raw::Document,
     retry::Failure,
     source::snapshot::{From, Id, Part, Plan, Waiting},
@@ -34,6 +34,9 @@ struct Stored {
     steps: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<StoredPlan>,
+    /// Cluster times after and before which changes were lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gap: Option<[(u32, u32); 2]>,
 }
 
 /// What a snapshot has left to copy.
@@ -118,17 +121,19 @@ impl StoredPlan {
 impl Checkpoint {
     /// The stored form.
     pub fn to_json(&self) -> String {
-        let Position { generation, time, token, steps, snapshot } = &self.position;
+        let Position { generation, time, token, steps, snapshot, gap } = &self.position;
+        let pair = |time: &ClusterTime| (time.seconds, time.increment);
         let stored = Stored {
             version: VERSION,
             owner: self.owner.clone(),
             epoch: self.epoch,
             deployment: self.deployment.clone(),
             generation: *generation,
-            cluster_time: (time.seconds, time.increment),
+            cluster_time: pair(time),
             token: token.as_ref().map(|token| BASE64.encode(token.as_bytes())),
             steps: *steps,
             snapshot: snapshot.as_deref().map(StoredPlan::of),
+            gap: gap.as_ref().map(|gap| [pair(&gap.after), pair(&gap.until)]),
         };
         serde_json::to_string(&stored).expect("plain data always serialises")
     }
@@ -157,10 +162,11 @@ impl Checkpoint {
             })
             .transpose()?;
         let snapshot = stored.snapshot.map(|plan| plan.plan().map(Arc::new).map_err(damaged)).transpose()?;
-        let (seconds, increment) = stored.cluster_time;
-        let time = ClusterTime { seconds, increment };
+        let time = |(seconds, increment)| ClusterTime { seconds, increment };
+        let gap = stored.gap.map(|[after, until]| Gap { after: time(after), until: time(until) });
+        let Stored { generation, steps, cluster_time, .. } = stored;
         Ok(Self {
-            position: Position { generation: stored.generation, time, token, steps: stored.steps, snapshot },
+            position: Position { generation, time: time(cluster_time), token, steps, snapshot, gap },
             deployment: stored.deployment,
             owner: stored.owner,
             epoch: stored.epoch,
@@ -202,7 +208,9 @@ mod tests {
         plan.begin(vec![id(1), id(2)]);
         plan.finish(&crate::source::snapshot::Step { part: 1, after: Some(id(1)), documents: 1 });
         copying.position = copying.position.with_snapshot(&plan);
-        for checkpoint in [with_token, without, copying] {
+        let mut skipped = with_token.clone();
+        skipped.position = skipped.position.skip_to(ClusterTime { seconds: 0x7000_0000, increment: 1 });
+        for checkpoint in [with_token, without, copying, skipped] {
             let read = Checkpoint::from_json("x", checkpoint.to_json().as_bytes()).expect("reads");
             assert_eq!(read, checkpoint);
         }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::dead_letter::Reason;
-use crate::{config::ClusterTime, position::Position};
+use crate::{
+    config::ClusterTime,
+    position::{Gap, Position},
+};
 
 /// Counters and gauges of one source. They live as long as the process, over restarts of the half.
 #[derive(Debug, Default)]
@@ -37,6 +40,10 @@ pub struct Metrics {
     pub snapshot_documents_left: AtomicU64,
     /// Seconds that the rest will take at the speed so far.
     pub snapshot_eta_seconds: AtomicU64,
+    /// Times that changes were lost because the oplog no longer had them.
+    pub history_losses: AtomicU64,
+    /// Cluster times after and before which changes were lost last, packed; 0 for never.
+    gap: [AtomicU64; 2],
     /// Cluster time of the last event read, in seconds since the epoch.
     pub event_seconds: AtomicU64,
     /// Cluster time up to which everything is acknowledged, packed: seconds, then increment.
@@ -49,6 +56,10 @@ impl Metrics {
     /// The source starts at `position`, which is stored.
     pub fn started(&self, position: &Position) {
         self.acknowledged(position);
+        let gap = position.gap.map_or([0, 0], |gap| [pack(gap.after), pack(gap.until)]);
+        for (place, time) in self.gap.iter().zip(gap) {
+            place.store(time, Relaxed);
+        }
         self.stored.store(pack(position.time), Relaxed);
     }
 
@@ -125,6 +136,12 @@ impl Metrics {
     /// Cluster time up to which everything is acknowledged.
     pub fn acknowledged_time(&self) -> ClusterTime {
         unpack(self.acknowledged.load(Relaxed))
+    }
+
+    /// What was lost last, if anything.
+    pub fn gap(&self) -> Option<Gap> {
+        let [after, until] = self.gap.each_ref().map(|time| unpack(time.load(Relaxed)));
+        (until != ClusterTime::default()).then_some(Gap { after, until })
     }
 
     /// Cluster time of the stored checkpoint.

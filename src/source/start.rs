@@ -5,7 +5,7 @@ use mongodb::Client;
 use super::{Context, publish::Publisher, snapshot};
 use crate::{
     checkpoint::{self, Checkpoint, Identity, Store},
-    config::{CheckpointStore, ClusterTime, SnapshotMode, Start},
+    config::{self, ClusterTime, SnapshotMode, Start},
     mongo,
     position::{Position, ResumeToken},
     retry::{Failure, Verdict},
@@ -25,15 +25,7 @@ pub(super) async fn position(
     publisher: &Publisher,
 ) -> Result<(Store, Identity, Position), Failure> {
     let name = checkpoint::name(&context.pipeline, &context.settings.name);
-    let mut store = match &context.checkpoint.store {
-        CheckpointStore::Kafka => {
-            Store::Kafka(checkpoint::KafkaStore::new(context.settings.kafka.clone(), name))
-        }
-        CheckpointStore::Mongodb { mongodb, namespace } => {
-            Store::Mongodb(checkpoint::MongodbStore::new(mongodb, namespace, name).await?)
-        }
-        CheckpointStore::File { directory } => Store::File(checkpoint::FileStore::new(directory, &name)?),
-    };
+    let mut store = Store::open(&context.checkpoint, &context.settings.kafka, name).await?;
     let mut attempts_left = CLAIM_ATTEMPTS;
     loop {
         let found = store.load(publisher).await?;
@@ -70,10 +62,7 @@ async fn stored_or_first(
     }
     let start = match &context.settings.start {
         Start::At(time) => Position::at_time(0, *time),
-        Start::Latest => {
-            let ClusterTime { seconds, increment } = mongo::operation_time(client).await?;
-            Position::at_time(0, ClusterTime { seconds, increment: increment + 1 })
-        }
+        Start::Latest => now(client, 0).await?,
         Start::After(data) => {
             Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data(data))
         }
@@ -81,27 +70,36 @@ async fn stored_or_first(
     // What is created from here on comes with the stream.
     let position = match context.settings.snapshot.mode {
         SnapshotMode::Off => start,
-        SnapshotMode::Initial | SnapshotMode::Only => with_everything(client, context, &start).await?,
+        SnapshotMode::Initial | SnapshotMode::Only => {
+            with_everything(client, &context.settings, &start).await?
+        }
     };
     tracing::warn!(source, %position, place, "no checkpoint; starting where the configuration says");
     Ok(position)
 }
 
+/// The position before the next change.
+///
+/// # Errors
+/// When the deployment does not answer.
+pub async fn now(client: &Client, generation: u64) -> Result<Position, Failure> {
+    let ClusterTime { seconds, increment } = mongo::operation_time(client).await?;
+    Ok(Position::at_time(generation, ClusterTime { seconds, increment: increment + 1 }))
+}
+
 /// `position` with everything left to copy.
-async fn with_everything(
+///
+/// # Errors
+/// When the deployment does not answer, or is too old for snapshots.
+pub async fn with_everything(
     client: &Client,
-    context: &Context,
+    settings: &config::Source,
     position: &Position,
 ) -> Result<Position, Failure> {
-    let waiting = snapshot::everything(client, &context.settings).await?;
+    let waiting = snapshot::everything(client, settings).await?;
     let documents: u64 = waiting.iter().map(|waiting| waiting.estimate).sum();
-    let source = &context.settings.name;
-    tracing::info!(
-        source,
-        collections = waiting.len(),
-        documents,
-        "everything that is watched will be copied"
-    );
+    let (source, collections) = (&settings.name, waiting.len());
+    tracing::info!(source, collections, documents, "everything that is watched will be copied");
     Ok(position.with_snapshot(&snapshot::Plan::new(waiting)))
 }
 

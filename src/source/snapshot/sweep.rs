@@ -6,17 +6,12 @@
 //! are. To delete something twice does no harm; what is there is never deleted, because a key that cannot be read as an
 //! `_id` for certain is passed over.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
-    metadata::MetadataTopic,
-};
+use rdkafka::Message;
 
 use crate::{
     config::{self, ClusterTime, Format, RecordKey},
@@ -24,7 +19,7 @@ use crate::{
     kafka, mongo,
     namespace::Namespace,
     raw::{self, Writer},
-    retry::Failure,
+    retry::{Failure, Verdict},
     sink::identify::Id,
     source::route,
 };
@@ -32,17 +27,10 @@ use crate::{
 /// Keys that are looked up at once.
 const CHUNK: usize = 1_000;
 
-/// How long a topic may be silent before its end.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Reads the keys of one topic.
 pub(super) struct Sweep {
     pub(super) namespace: Arc<Namespace>,
-    topic: String,
-    consumer: BaseConsumer<kafka::Context>,
-    context: kafka::Context,
-    /// Partitions with the offsets up to which they are still to be read.
-    open: Vec<(i32, i64)>,
+    reader: kafka::Reader,
     deleted: u64,
 }
 
@@ -83,19 +71,23 @@ pub(super) async fn next(
     context: &kafka::Context,
     time: ClusterTime,
 ) -> (Option<Sweep>, Result<Deletes, Failure>) {
-    let sweep = match sweep {
-        Some(sweep) => sweep,
-        None => match Sweep::open(&settings, context, Arc::clone(namespace)).await {
-            Ok(Ok(sweep)) => sweep,
-            Ok(Err(obstacle)) => {
-                tracing::warn!(source = settings.name, %namespace, obstacle, "deletes that were lost stay unknown");
-                let namespace = Arc::clone(namespace);
-                return (None, Ok(Deletes { namespace, keys: Vec::new(), is_last: true }));
-            }
-            Err(failure) => return (None, Err(failure)),
-        },
+    let opened = match sweep {
+        Some(sweep) => Ok(Ok(sweep)),
+        None => Sweep::open(&settings, context, Arc::clone(namespace)).await,
     };
-    sweep.next(client, settings, time).await
+    let outcome = match opened {
+        Ok(Ok(sweep)) => sweep.next(client, Arc::clone(&settings), time).await,
+        Ok(Err(obstacle)) => (None, Err(Failure::stop(obstacle))),
+        Err(failure) => (None, Err(failure)),
+    };
+    match outcome {
+        (_, Err(failure)) if failure.verdict == Verdict::Stop => {
+            let reason = failure.message;
+            tracing::warn!(source = settings.name, %namespace, reason, "deletes that were lost stay unknown");
+            (None, Ok(Deletes { namespace: Arc::clone(namespace), keys: Vec::new(), is_last: true }))
+        }
+        outcome => outcome,
+    }
 }
 
 impl Sweep {
@@ -111,53 +103,27 @@ impl Sweep {
         let Ok(topic) = route::topic(&settings.topics, &namespace.db, Some(&namespace.coll)) else {
             return Ok(Err("its topic has no legal name"));
         };
+        let (kafka, own_context) = (settings.kafka.clone(), context.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            let mut reader = kafka::Reader::open(&kafka, &own_context, &topic)?;
+            reader.assign_all()?;
+            Ok((reader.partitions()?.is_empty(), reader))
+        });
+        let (is_missing, reader) =
+            opening.await.map_err(|error| Failure::retry(format!("reading keys back: {error}")))??;
+        if is_missing {
+            return Ok(Err("its topic does not exist"));
+        }
         let admin = kafka::Admin::open(&settings.kafka, context)?;
-        let policy = admin.topic_config(&topic, "cleanup.policy").await;
+        let policy = admin.topic_config(reader.topic(), "cleanup.policy").await;
         admin.close();
-        match policy {
-            Ok(Some(policy)) if policy.split(',').any(|policy| policy.trim() == "compact") => {}
-            Ok(Some(_)) => return Ok(Err("its topic is not compacted")),
-            Ok(None) => return Ok(Err("whether its topic is compacted may not be asked")),
-            Err(failure) => return Err(failure),
-        }
-        let (settings, context) = (settings.kafka.clone(), context.clone());
-        blocking(move || Self::assign(&settings, context, namespace, topic)).await.map(Ok)
-    }
-
-    fn assign(
-        settings: &config::Kafka,
-        context: kafka::Context,
-        namespace: Arc<Namespace>,
-        topic: String,
-    ) -> Result<Self, Failure> {
-        let mut client = kafka::client_config(settings);
-        // The client wants a group's name even though it never joins one, and commits nothing.
-        client
-            .set("group.id", format!("millrace.sweep.{topic}"))
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .set("allow.auto.create.topics", "false")
-            .set("queued.max.messages.kbytes", "4096");
-        let consumer: BaseConsumer<kafka::Context> = client
-            .create_with_context(context.clone())
-            .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
-        let what = format!("cannot read back topic {topic}");
-        let failure = |error: KafkaError| context.failure(&what, kafka::code(&error));
-        let metadata = consumer.fetch_metadata(Some(&topic), kafka::REQUEST_TIMEOUT).map_err(failure)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let mut open = Vec::new();
-        let mut assigned = TopicPartitionList::new();
-        for partition in found.map(MetadataTopic::partitions).unwrap_or_default() {
-            let number = partition.id();
-            let (low, high) =
-                consumer.fetch_watermarks(&topic, number, kafka::REQUEST_TIMEOUT).map_err(failure)?;
-            if low < high {
-                open.push((number, high));
-                assigned.add_partition_offset(&topic, number, Offset::Beginning).map_err(failure)?;
+        match policy? {
+            Some(policy) if policy.split(',').any(|policy| policy.trim() == "compact") => {
+                Ok(Ok(Self { namespace, reader, deleted: 0 }))
             }
+            Some(_) => Ok(Err("its topic is not compacted")),
+            None => Ok(Err("whether its topic is compacted may not be asked")),
         }
-        consumer.assign(&assigned).map_err(failure)?;
-        Ok(Self { namespace, topic, consumer, context, open, deleted: 0 })
     }
 
     /// The next keys, and which of them have no document at `time`.
@@ -174,7 +140,7 @@ impl Sweep {
         let (mut sweep, keys) = match read.await {
             Ok((sweep, Ok(keys))) => (sweep, keys),
             Ok((sweep, Err(failure))) => {
-                kafka::drop_aside(sweep);
+                sweep.reader.close();
                 return (None, Err(failure));
             }
             Err(error) => return (None, Err(Failure::retry(format!("reading keys back: {error}")))),
@@ -184,17 +150,17 @@ impl Sweep {
         let keys = match absent(&client, &sweep.namespace, keys, time).await {
             Ok(keys) => keys,
             Err(failure) => {
-                kafka::drop_aside(sweep);
+                sweep.reader.close();
                 return (None, Err(failure));
             }
         };
         sweep.deleted += keys.len() as u64;
         let namespace = Arc::clone(&sweep.namespace);
-        let is_last = sweep.open.is_empty();
+        let is_last = sweep.reader.is_at_end();
         if is_last {
-            let (topic, deleted) = (&sweep.topic, sweep.deleted);
+            let (topic, deleted) = (sweep.reader.topic(), sweep.deleted);
             tracing::info!(%namespace, topic, deleted, "the topic's keys are compared with the collection");
-            kafka::drop_aside(sweep);
+            sweep.reader.close();
             return (None, Ok(Deletes { namespace, keys, is_last }));
         }
         (Some(sweep), Ok(Deletes { namespace, keys, is_last }))
@@ -203,22 +169,12 @@ impl Sweep {
     /// Up to a chunk of different keys, tombstones left out.
     fn keys(&mut self) -> Result<HashSet<Vec<u8>>, Failure> {
         let mut keys = HashSet::new();
-        while keys.len() < CHUNK && !self.open.is_empty() {
-            let (partition, next) = match self.consumer.poll(PATIENCE) {
-                Some(Ok(message)) => {
-                    if let (Some(key), Some(_)) = (message.key(), message.payload()) {
-                        keys.insert(key.to_vec());
-                    }
-                    (message.partition(), message.offset() + 1)
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => (partition, i64::MAX),
-                Some(Err(error)) => {
-                    let what = format!("cannot read back topic {}", self.topic);
-                    return Err(self.context.failure(&what, kafka::code(&error)));
-                }
-                None => return Err(Failure::retry(format!("topic {} is silent before its end", self.topic))),
-            };
-            self.open.retain(|(open, end)| *open != partition || next < *end);
+        while keys.len() < CHUNK
+            && let Some(message) = self.reader.read()?
+        {
+            if let (Some(key), Some(_)) = (message.key(), message.payload()) {
+                keys.insert(key.to_vec());
+            }
         }
         Ok(keys)
     }
@@ -316,13 +272,6 @@ pub(in crate::source) fn write_delete(
     writer.end();
     writer.end();
     Ok(writer.into_bytes())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let outcome = tokio::task::spawn_blocking(work).await;
-    outcome.map_err(|error| Failure::retry(format!("reading keys back: {error}")))?
 }
 
 #[cfg(test)]
