@@ -52,9 +52,18 @@ const KAFKA_JARS: Jars = Jars {
 };
 
 const CONNECT: &str = "connect-4.1.0-peers-1";
-const CONNECT_JARS: Jars = Jars { pom: include_str!("fetch/connect-pom.xml"), sha256: "336bf7c60601dee3136896812e1f56f67e707aef88fedbdf0b6c1419d221c2ba" };
-const OFFICIAL_JARS: Jars = Jars { pom: include_str!("fetch/official-pom.xml"), sha256: "113b0cc883b57a78a5c8b02d75eed94dc9b6fa369f6b15e6f57a85c9943a4121" };
-const DEBEZIUM_JARS: Jars = Jars { pom: include_str!("fetch/debezium-pom.xml"), sha256: "b1728ab4c1ca99e06fc5da177ad15a1c3169c299e5d2cb55901588006acf7621" };
+const CONNECT_JARS: Jars = Jars {
+    pom: include_str!("fetch/connect-pom.xml"),
+    sha256: "336bf7c60601dee3136896812e1f56f67e707aef88fedbdf0b6c1419d221c2ba",
+};
+const OFFICIAL_JARS: Jars = Jars {
+    pom: include_str!("fetch/official-pom.xml"),
+    sha256: "113b0cc883b57a78a5c8b02d75eed94dc9b6fa369f6b15e6f57a85c9943a4121",
+};
+const DEBEZIUM_JARS: Jars = Jars {
+    pom: include_str!("fetch/debezium-pom.xml"),
+    sha256: "b1728ab4c1ca99e06fc5da177ad15a1c3169c299e5d2cb55901588006acf7621",
+};
 
 /// A mongod that has been fetched.
 #[derive(Debug)]
