@@ -140,6 +140,8 @@ fn half_report(half: &Half) -> Value {
             "inFlightBytes": metrics.in_flight_bytes.load(Relaxed),
             "unsent": metrics::unsent_report(metrics),
             "reopens": metrics.reopens.load(Relaxed),
+            "historyLost": metrics.history_lost.load(Relaxed),
+            "oplogWindowSeconds": metrics.oplog_window_seconds(),
             "acknowledged": time(metrics.acknowledged_time()),
             "checkpoint": time(metrics.stored_time()),
         }),

@@ -140,6 +140,7 @@ impl Halves {
                 checkpoint: settings.checkpoint.clone(),
                 memory_bytes,
                 sizes: Arc::default(),
+                losses: Arc::default(),
                 metrics,
                 stop: stop.clone(),
                 ready: Arc::clone(&half.ready),

@@ -13,6 +13,8 @@
 
 mod start;
 
+mod history;
+mod oplog;
 pub mod watch;
 
 pub mod decode;
@@ -25,6 +27,7 @@ mod deliver;
 pub mod publish;
 
 mod flow;
+mod heartbeat;
 pub mod progress;
 
 mod metrics;
@@ -40,8 +43,8 @@ use std::{
 use mongodb::Client;
 use tokio_util::sync::CancellationToken;
 
-pub use self::metrics::Metrics;
 use self::{deliver::Delivery, flow::Flow, publish::Publisher, watch::Watcher};
+pub use self::{history::Losses, metrics::Metrics};
 use crate::{
     checkpoint::{Identity, Keeper},
     config::{self, CheckpointStore},
@@ -69,6 +72,8 @@ pub struct Context {
     pub memory_bytes: usize,
     /// What is known of the sizes that topics take.
     pub sizes: Arc<publish::Sizes>,
+    /// What is known of lost history.
+    pub losses: Arc<Losses>,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the source has to drain and return.
@@ -108,6 +113,8 @@ async fn run_with(
     };
     let (deployment, ()) = tokio::try_join!(mongo::deployment_id(client), reached)?;
     let identity = Identity { deployment, owner: context.owner.clone(), epoch: 0 };
+    // From here on the position is known to be of this deployment, where that can be known.
+    let same_deployment = identity.deployment.is_some();
     let (store, identity, position) = start::position(client, context, identity, publisher).await?;
     let metrics = &context.metrics;
     metrics.started(&position);
@@ -118,13 +125,16 @@ async fn run_with(
         context.checkpoint.interval,
         Arc::clone(metrics),
     );
-    let watcher = Watcher::start(
-        client.clone(),
-        Arc::clone(&context.settings),
-        position.clone(),
-        context.memory_bytes - in_flight_bytes,
-        Arc::clone(metrics),
-    );
+    let watcher = Watcher::start(watch::Start {
+        client: client.clone(),
+        settings: Arc::clone(&context.settings),
+        position: position.clone(),
+        same_deployment,
+        read_ahead_bytes: context.memory_bytes - in_flight_bytes,
+        metrics: Arc::clone(metrics),
+        losses: Arc::clone(&context.losses),
+    });
+    let _window = oplog::Monitor::start(client.clone(), Arc::clone(&context.settings), Arc::clone(metrics));
     let delivery = Delivery::new(&context.settings, publisher, metrics, &context.sizes);
     let mut flow = Flow::new(context, delivery, Arc::clone(publisher), keeper, position, in_flight_bytes);
     let outcome = flow.run(watcher).await;

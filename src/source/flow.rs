@@ -1,8 +1,11 @@
 //! The source's loop: replies in, groups of records out, positions moved over what is acknowledged.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use tokio_util::sync::CancellationToken;
@@ -10,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, Metrics, decode,
     deliver::{Delivery, Group},
+    heartbeat::Heartbeat,
     progress::Progress,
     publish::{self, MAX_GROUPS, Publisher},
     watch::{Batch, Watcher},
@@ -37,6 +41,7 @@ pub(super) struct Flow {
     keeper: Keeper,
     delivery: Delivery,
     progress: Progress,
+    heartbeat: Option<Heartbeat>,
     /// Where the stream stands after the last event that was handed on.
     read: Position,
     records_sent: u64,
@@ -62,6 +67,7 @@ impl Flow {
             keeper,
             delivery,
             progress: Progress::default(),
+            heartbeat: context.settings.heartbeat.clone().map(|it| Heartbeat::new(it, Instant::now())),
             read: position,
             records_sent: 0,
             in_flight_bytes,
@@ -99,22 +105,38 @@ impl Flow {
     /// Hands all events of a reply to Kafka, in groups.
     async fn publish(&mut self, batch: &Batch) -> Result<(), Failure> {
         let mut group = self.begin_group();
+        let records_before = self.records_sent;
         for element in self.malformed(batch.events())?.elements() {
             let event = self.malformed(element)?.as_document();
             let event = self.malformed(event.ok_or(raw::Error { at: 0, what: "an event is no document" }))?;
             let change = decode::decode(event).map_err(|error| {
                 Failure::stop(format!("source {}: after {}: {error}", self.settings.name, self.read))
             })?;
-            self.delivery.change(&change, &mut group).await?;
+            match &batch.too_large {
+                None => self.delivery.change(&change, &mut group).await?,
+                Some(error) => Box::pin(self.delivery.event_too_large(&change, error, &mut group)).await?,
+            }
             if group.records >= GROUP_RECORDS || group.bytes >= GROUP_BYTES {
                 self.read = self.read.after(self.malformed(ResumeToken::new(change.token))?);
                 self.end_group(&group, self.read.clone()).await?;
                 group = self.begin_group();
             }
         }
+        let records = group.records as u64 + self.records_sent - records_before;
+        self.beat(records > 0, batch, &mut group).await?;
         self.read = batch.after.clone();
         self.end_group(&group, self.read.clone()).await?;
         self.account()
+    }
+
+    /// Sends a heartbeat with the last group of `batch` when one is due.
+    async fn beat(&mut self, has_records: bool, batch: &Batch, group: &mut Group) -> Result<(), Failure> {
+        let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
+        let token = batch.after.token.as_ref();
+        match token.filter(|token| heartbeat.is_due(has_records, token, Instant::now())) {
+            Some(token) => Box::pin(self.delivery.heartbeat(heartbeat.topic(), token, group)).await,
+            None => Ok(()),
+        }
     }
 
     fn begin_group(&self) -> Group {

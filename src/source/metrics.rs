@@ -1,6 +1,9 @@
 //! What a source counts. Plain atomics: the loop writes them, whoever renders them reads.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::dead_letter::Reason;
 use crate::{config::ClusterTime, position::Position};
@@ -20,6 +23,12 @@ pub struct Metrics {
     pub in_flight_bytes: AtomicU64,
     /// Times that the stream was opened again after an error.
     pub reopens: AtomicU64,
+    /// Times that the position was found to be no longer in the oplog.
+    pub history_lost: AtomicU64,
+    /// Events over 16 MB that were sent in part.
+    pub reduced: AtomicU64,
+    /// Heartbeat records.
+    pub heartbeats: AtomicU64,
     /// Checkpoints stored.
     pub checkpoints: AtomicU64,
     /// Changes that were skipped, by [`Reason`].
@@ -32,6 +41,8 @@ pub struct Metrics {
     acknowledged: AtomicU64,
     /// Cluster time of the stored checkpoint, packed the same way.
     stored: AtomicU64,
+    /// Seconds between the stored checkpoint and the oldest entry of the oplog, plus one; 0 while that is unknown.
+    oplog_window: AtomicU64,
 }
 
 impl Metrics {
@@ -99,6 +110,21 @@ impl Metrics {
     /// The stream is opened again.
     pub fn reopened(&self) {
         self.reopens.fetch_add(1, Relaxed);
+    }
+
+    /// The position is no longer in the oplog.
+    pub fn history_lost(&self) {
+        self.history_lost.fetch_add(1, Relaxed);
+    }
+
+    /// What lies between the stored checkpoint and the oldest entry of the oplog, where that is known.
+    pub fn set_oplog_window(&self, window: Option<Duration>) {
+        self.oplog_window.store(window.map_or(0, |window| window.as_secs() + 1), Relaxed);
+    }
+
+    /// Seconds between the stored checkpoint and the oldest entry of the oplog, where that is known.
+    pub fn oplog_window_seconds(&self) -> Option<u64> {
+        self.oplog_window.load(Relaxed).checked_sub(1)
     }
 
     /// Cluster time up to which everything is acknowledged.

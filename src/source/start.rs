@@ -2,11 +2,10 @@
 
 use mongodb::Client;
 
-use super::{Context, publish::Publisher};
+use super::{Context, history, publish::Publisher, watch};
 use crate::{
     checkpoint::{self, Checkpoint, Identity, Store},
     config::{CheckpointStore, ClusterTime, Start},
-    mongo,
     position::{Position, ResumeToken},
     retry::{Failure, Verdict},
 };
@@ -61,18 +60,20 @@ async fn stored_or_first(
     let source = &context.settings.name;
     if let Some(found) = found {
         check_deployment(place, found.deployment.as_deref(), identity.deployment.as_deref())?;
+        if let Some(loss) = context.losses.take() {
+            return history::lost_history(client, &context.settings, &found.position, &loss).await;
+        }
         let token = found.position.token.as_ref().filter(|_| context.identifiers).map(ResumeToken::data);
         tracing::info!(source, position = %found.position, token, from = place, "resuming");
         return Ok(found.position);
     }
     let position = match &context.settings.start {
         Start::At(time) => Position::at_time(0, *time),
-        Start::Latest => {
-            let ClusterTime { seconds, increment } = mongo::operation_time(client).await?;
-            Position::at_time(0, ClusterTime { seconds, increment: increment + 1 })
-        }
+        Start::Latest => history::next_change(client, 0).await?,
         Start::After(data) => {
-            Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data(data))
+            let position = Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data(data));
+            watch::accepts(client, &context.settings, &position).await?;
+            position
         }
     };
     tracing::warn!(source, %position, place, "no checkpoint; starting where the configuration says");
