@@ -1,10 +1,11 @@
 //! HTTP: health, readiness, metrics, status.
 //!
 //! `/healthz` says that the process lives, `/readyz` whether every half is working (and which is not, and why); neither
-//! needs a token. `/status` and `/metrics` need `admin.token` where one is set, which it is unless the interface listens
-//! on loopback. The `Host` header is checked, so that a page in somebody's browser cannot reach the interface by a name of its own.
+//! needs a token. `/status`, `/metrics` and `/sources/…` need `admin.token` where one is set, which it is unless the
+//! interface listens on loopback. The `Host` header is checked, so that a page in somebody's browser cannot reach the interface by a name of its own.
 
 mod metrics;
+mod sources;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,7 +18,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
@@ -46,6 +47,7 @@ pub async fn start(settings: &Settings, status: Arc<Status>) -> Result<AbortHand
     let guarded = Router::new()
         .route("/status", get(report))
         .route("/metrics", get(metrics_text))
+        .route("/sources/{name}/snapshot", post(sources::snapshot).delete(sources::cancel))
         .layer(middleware::from_fn_with_state(token, check_token));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -140,8 +142,10 @@ fn half_report(half: &Half) -> Value {
             "inFlightBytes": metrics.in_flight_bytes.load(Relaxed),
             "unsent": metrics::unsent_report(metrics),
             "reopens": metrics.reopens.load(Relaxed),
-            "historyLost": metrics.history_lost.load(Relaxed),
+            "historyLosses": metrics.history_losses.load(Relaxed),
             "oplogWindowSeconds": metrics.oplog_window_seconds(),
+            "lost": metrics.gap().map(|gap| json!({ "after": time(gap.after), "before": time(gap.until) })),
+            "snapshot": metrics::snapshot_report(metrics),
             "acknowledged": time(metrics.acknowledged_time()),
             "checkpoint": time(metrics.stored_time()),
         }),

@@ -37,7 +37,7 @@ pub enum Exit {
     Failed,
 }
 
-/// Runs all halves until `stop` is cancelled, all have failed for good, or (`exit_when_idle`) nothing has been left to
+/// Runs all halves until `stop` is cancelled, all have ended, or (`exit_when_idle`) nothing has been left to
 /// move for so long.
 ///
 /// # Errors
@@ -73,9 +73,11 @@ pub async fn run(
             Some(_) = halves.tasks.join_next() => {
                 let is_failed = |half: &Arc<Half>| matches!(half.state(), State::Failed { .. });
                 let failed = status.halves.iter().filter(|half| is_failed(half)).count();
+                // A source that was to copy only has stopped by itself.
+                let is_over = halves.tasks.is_empty();
                 // What is to end when all is moved cannot end well without one of the halves.
-                if failed == status.halves.len() || (failed > 0 && exit_when_idle.is_some()) {
-                    break true;
+                if is_over || (failed > 0 && exit_when_idle.is_some()) {
+                    break failed > 0;
                 }
             }
         }
@@ -131,7 +133,10 @@ impl Halves {
         let owner = owner();
         for source in &settings.sources {
             let metrics = Arc::new(source::Metrics::default());
-            let half = halves.add(&source.name, Metrics::Source(Arc::clone(&metrics)));
+            let requests = Arc::<source::Requests>::default();
+            let mut half = Half::new(source.name.clone(), Metrics::Source(Arc::clone(&metrics)));
+            half.requests = Some(Arc::clone(&requests));
+            let half = halves.add(half);
             let context = source::Context {
                 settings: Arc::new(source.clone()),
                 pipeline: settings.name.clone(),
@@ -142,6 +147,7 @@ impl Halves {
                 sizes: Arc::default(),
                 losses: Arc::default(),
                 metrics,
+                requests,
                 stop: stop.clone(),
                 ready: Arc::clone(&half.ready),
             };
@@ -154,7 +160,7 @@ impl Halves {
         let watched: Vec<_> = settings.sources.iter().map(|s| (s.mongodb.clone(), s.watch.clone())).collect();
         for sink in &settings.sinks {
             let metrics = Arc::new(sink::Metrics::default());
-            let half = halves.add(&sink.name, Metrics::Sink(Arc::clone(&metrics)));
+            let half = halves.add(Half::new(sink.name.clone(), Metrics::Sink(Arc::clone(&metrics))));
             let context = sink::Context {
                 settings: Arc::new(sink.clone()),
                 group: sink_group(&settings.name, &sink.name),
@@ -173,8 +179,8 @@ impl Halves {
         halves
     }
 
-    fn add(&mut self, name: &str, metrics: Metrics) -> Arc<Half> {
-        let half = Arc::new(Half::new(name.to_owned(), metrics));
+    fn add(&mut self, half: Half) -> Arc<Half> {
+        let half = Arc::new(half);
         self.halves.push(Arc::clone(&half));
         half
     }
@@ -186,7 +192,7 @@ pub(crate) fn sink_group(pipeline: &str, sink: &str) -> String {
 }
 
 /// Names this process in checkpoints: where it runs, and something that no other run has.
-fn owner() -> String {
+pub(crate) fn owner() -> String {
     use std::hash::{BuildHasher, Hasher};
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();

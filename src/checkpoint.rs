@@ -7,9 +7,7 @@ mod file;
 mod kafka;
 mod keeper;
 mod mongodb;
-
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde::{Deserialize, Serialize};
+mod stored;
 
 pub use self::{
     file::FileStore,
@@ -18,15 +16,11 @@ pub use self::{
     mongodb::MongodbStore,
 };
 use crate::{
-    config::ClusterTime,
-    position::{Position, ResumeToken},
-    raw::Document,
+    config::{self, CheckpointStore},
+    position::Position,
     retry::Failure,
     source::publish::Publisher,
 };
-
-/// The version of the stored form that this program writes, and the only one that it reads.
-const VERSION: u32 = 1;
 
 /// The name of a source's checkpoint: of the topic, of the document, of the file.
 pub fn name(pipeline: &str, source: &str) -> String {
@@ -34,7 +28,7 @@ pub fn name(pipeline: &str, source: &str) -> String {
 }
 
 /// A position with what tells whether it may be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The position.
     pub position: Position,
@@ -44,71 +38,6 @@ pub struct Checkpoint {
     pub owner: String,
     /// One more than that of the checkpoint which the process found when it started: who has the higher one is newer.
     pub epoch: u64,
-}
-
-/// The stored form: JSON, the same in every store.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Stored {
-    version: u32,
-    owner: String,
-    epoch: u64,
-    deployment: Option<String>,
-    generation: u64,
-    /// Seconds and increment.
-    cluster_time: (u32, u32),
-    /// BSON of the resume token in base64.
-    token: Option<String>,
-}
-
-impl Checkpoint {
-    /// The stored form.
-    pub fn to_json(&self) -> String {
-        let Position { generation, time, token } = &self.position;
-        let stored = Stored {
-            version: VERSION,
-            owner: self.owner.clone(),
-            epoch: self.epoch,
-            deployment: self.deployment.clone(),
-            generation: *generation,
-            cluster_time: (time.seconds, time.increment),
-            token: token.as_ref().map(|token| BASE64.encode(token.as_bytes())),
-        };
-        serde_json::to_string(&stored).expect("plain data always serialises")
-    }
-
-    /// Reads the stored form; `place` names it in errors.
-    ///
-    /// # Errors
-    /// When it is not a checkpoint of this version.
-    pub fn from_json(place: &str, text: &[u8]) -> Result<Self, Failure> {
-        let damaged = |reason: String| {
-            Failure::stop(format!(
-                "the checkpoint in {place} cannot be read ({reason}); nothing was changed. Restore it, or remove it to \
-                 start without one"
-            ))
-        };
-        let stored: Stored = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-        if stored.version != VERSION {
-            return Err(damaged(format!("version {}, this program reads version {VERSION}", stored.version)));
-        }
-        let token = stored
-            .token
-            .map(|token| {
-                let bytes = BASE64.decode(token).map_err(|error| damaged(error.to_string()))?;
-                let document = Document::new(&bytes).map_err(|error| damaged(error.to_string()))?;
-                ResumeToken::new(document).map_err(|error| damaged(error.to_string()))
-            })
-            .transpose()?;
-        let (seconds, increment) = stored.cluster_time;
-        let time = ClusterTime { seconds, increment };
-        Ok(Self {
-            position: Position { generation: stored.generation, time, token },
-            deployment: stored.deployment,
-            owner: stored.owner,
-            epoch: stored.epoch,
-        })
-    }
 }
 
 /// Where the checkpoint of one source is kept.
@@ -122,6 +51,24 @@ pub enum Store {
 }
 
 impl Store {
+    /// The store that `settings` name, for the checkpoint called `name`.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn open(
+        settings: &config::Checkpoint,
+        kafka: &config::Kafka,
+        name: String,
+    ) -> Result<Self, Failure> {
+        Ok(match &settings.store {
+            CheckpointStore::Kafka => Self::Kafka(KafkaStore::new(kafka.clone(), name)),
+            CheckpointStore::Mongodb { mongodb, namespace } => {
+                Self::Mongodb(MongodbStore::new(mongodb, namespace, name).await?)
+            }
+            CheckpointStore::File { directory } => Self::File(FileStore::new(directory, &name)?),
+        })
+    }
+
     /// The stored checkpoint, if there is one. From here on a store by somebody else is noticed.
     ///
     /// # Errors
@@ -162,44 +109,4 @@ fn taken(place: &str, owner: &str) -> Failure {
         "another process ({owner}) now stores the checkpoint in {place}; run each source once, or give the pipelines \
          different names"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checkpoint() -> Checkpoint {
-        let start = Position::at_time(3, ClusterTime { seconds: 7, increment: 2 });
-        let token = crate::position::tests::token("826B039A370000001F2B02");
-        Checkpoint {
-            position: start.after(token),
-            deployment: Some("ab".into()),
-            owner: "me".into(),
-            epoch: 4,
-        }
-    }
-
-    #[test]
-    fn what_is_stored_is_read_back() {
-        let with_token = checkpoint();
-        let mut without = with_token.clone();
-        without.position.token = None;
-        without.deployment = None;
-        for checkpoint in [with_token, without] {
-            let read = Checkpoint::from_json("x", checkpoint.to_json().as_bytes()).expect("reads");
-            assert_eq!(read, checkpoint);
-        }
-    }
-
-    #[test]
-    fn what_is_no_checkpoint_stops_the_source() {
-        let future = checkpoint().to_json().replace("\"version\":1", "\"version\":2");
-        for text in
-            ["", "{}", "[]", &future, &checkpoint().to_json().replace("\"token\":\"", "\"token\":\"A")]
-        {
-            let failure = Checkpoint::from_json("topic t", text.as_bytes()).expect_err("refused");
-            assert_eq!(failure.verdict, crate::retry::Verdict::Stop);
-            assert!(failure.message.contains("topic t"), "{failure}");
-        }
-    }
 }

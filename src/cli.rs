@@ -1,7 +1,9 @@
 //! The command line.
 
+mod ask;
 mod config;
 mod run;
+mod snapshot;
 mod status;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -33,6 +35,20 @@ enum Command {
     /// Shows the configuration as it is understood, secrets redacted.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Asks a running daemon to copy collections of a source while it goes on: `millrace snapshot shop shop.orders`.
+    Snapshot {
+        /// The configuration file of that daemon.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        /// The source's name in it.
+        source: String,
+        /// What to copy, as `db.coll`.
+        #[arg(required_unless_present = "cancel", conflicts_with = "cancel")]
+        namespaces: Vec<String>,
+        /// Copy nothing more of what is left to copy.
+        #[arg(long)]
+        cancel: bool,
+    },
     /// Asks a running daemon whether it is ready: exit code 0 when all halves are working, else 1 and which are not.
     Status {
         /// The configuration file of that daemon.
@@ -56,6 +72,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config, exit_when_idle } => run::main(&config, exit_when_idle),
         Command::Config(ConfigCommand::Print { config }) => config::print(&config),
+        Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
         Command::Status { config } => status::main(&config),
     }
 }

@@ -3,6 +3,8 @@
 //! librdkafka retries by itself and tells of trouble only on the side: through a callback that any of its threads may
 //! call. [`Context`] keeps the last of these words, so that the error that a half ends with can say why.
 
+mod reader;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -17,6 +19,7 @@ use rdkafka::{
 };
 use tokio::sync::Notify;
 
+pub use self::reader::Reader;
 use crate::{config, retry::Failure};
 
 /// How long a request to the cluster may take before the half gives up and tries again later.

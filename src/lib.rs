@@ -10,7 +10,7 @@
 //!
 //! Modules in the order of reading: [`config`] says what to do, [`app`] starts the halves and keeps them running,
 //! [`source`] and [`sink`] are the two data flows, a file per stage; [`checkpoint`] and [`position`] are what a
-//! source remembers; [`raw`], [`json`] and [`namespace`] are the formats and names that both halves share, [`transform`]
+//! source remembers, [`takeover`] is how it goes on in a connector's place; [`raw`], [`json`] and [`namespace`] are the formats and names that both halves share, [`transform`]
 //! is what both may change on the way; [`mongo`],
 //! [`kafka`] and [`retry`] say what the servers' errors mean; [`status`], [`admin`] and [`telemetry`] show it.
 
@@ -26,6 +26,7 @@ pub mod sink;
 
 pub mod checkpoint;
 pub mod position;
+pub mod takeover;
 
 pub mod json;
 pub mod namespace;

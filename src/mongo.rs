@@ -65,6 +65,9 @@ pub mod codes {
     pub const INVALID_RESUME_TOKEN: i32 = 260;
     pub const CHANGE_STREAM_FATAL_ERROR: i32 = 280;
     pub const CHANGE_STREAM_HISTORY_LOST: i32 = 286;
+    pub const COMMAND_NOT_SUPPORTED_ON_VIEW: i32 = 166;
+    pub const SNAPSHOT_TOO_OLD: i32 = 239;
+    pub const SNAPSHOT_UNAVAILABLE: i32 = 246;
     pub const BSON_OBJECT_TOO_LARGE: i32 = 10334;
     pub const NO_REPLICATION_ENABLED: i32 = 76;
     pub const CHANGE_STREAM_NEEDS_REPLICA_SET: i32 = 40573;
@@ -190,6 +193,15 @@ pub async fn operation_time(client: &Client) -> Result<ClusterTime, Failure> {
         Failure::stop("the MongoDB server reports no operation time; it has to be a replica set")
     })?;
     Ok(ClusterTime { seconds: time.time, increment: time.increment })
+}
+
+/// The earliest time that the deployment's next operation can have.
+///
+/// # Errors
+/// When the deployment does not answer.
+pub async fn next_operation_time(client: &Client) -> Result<ClusterTime, Failure> {
+    let ClusterTime { seconds, increment } = operation_time(client).await?;
+    Ok(ClusterTime { seconds, increment: increment + 1 })
 }
 
 async fn run(client: &Client, db: &str, command: Document, what: &str) -> Result<Document, Failure> {

@@ -20,6 +20,12 @@ impl fmt::Display for Namespace {
 }
 
 impl Namespace {
+    /// Takes the written form of a namespace that there is.
+    pub fn of_written(text: &str) -> Option<Self> {
+        let (db, coll) = text.split_once('.')?;
+        Some(Self { db: db.to_owned(), coll: coll.to_owned() })
+    }
+
     /// Reads `db.coll`: one collection, not a pattern, and not one that the server keeps for itself.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match Pattern::parse(text)? {

@@ -90,6 +90,22 @@ impl<'a> Document<'a> {
         }
         Ok(None)
     }
+
+    /// What a dotted `path` leads to, through documents. A field whose own name has the dots goes before one inside of
+    /// others.
+    ///
+    /// # Errors
+    /// When the bytes before it are malformed.
+    pub fn find(self, path: &str) -> Result<Option<Element<'a>>, Error> {
+        if let Some(found) = self.get(path)? {
+            return Ok(Some(found));
+        }
+        let Some((first, rest)) = path.split_once('.') else { return Ok(None) };
+        match self.get(first)?.and_then(Element::as_document) {
+            Some(inner) => inner.find(rest),
+            None => Ok(None),
+        }
+    }
 }
 
 /// One element of a document: its type, name and the bytes of its value.

@@ -15,6 +15,7 @@ mod start;
 
 mod history;
 mod oplog;
+pub mod snapshot;
 pub mod watch;
 
 pub mod decode;
@@ -31,6 +32,7 @@ mod heartbeat;
 pub mod progress;
 
 mod metrics;
+mod requests;
 
 use std::{
     sync::{
@@ -43,11 +45,21 @@ use std::{
 use mongodb::Client;
 use tokio_util::sync::CancellationToken;
 
-use self::{deliver::Delivery, flow::Flow, publish::Publisher, watch::Watcher};
-pub use self::{history::Losses, metrics::Metrics};
+use self::{
+    deliver::Delivery,
+    flow::{Flow, Share},
+    publish::Publisher,
+    watch::Watcher,
+};
+pub use self::{
+    history::Losses,
+    metrics::Metrics,
+    requests::{Answer, Ask, Requests},
+    start::{now, with_everything},
+};
 use crate::{
     checkpoint::{Identity, Keeper},
-    config::{self, CheckpointStore},
+    config::{self, CheckpointStore, SnapshotMode},
     kafka, mongo,
     retry::Failure,
 };
@@ -68,7 +80,7 @@ pub struct Context {
     pub identifiers: bool,
     /// Where and how often positions are stored.
     pub checkpoint: config::Checkpoint,
-    /// This half's share of the byte budget: half of it for replies that wait, half for records on their way.
+    /// This half's share of the byte budget.
     pub memory_bytes: usize,
     /// What is known of the sizes that topics take.
     pub sizes: Arc<publish::Sizes>,
@@ -76,6 +88,8 @@ pub struct Context {
     pub losses: Arc<Losses>,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
+    /// What the source is asked for from outside.
+    pub requests: Arc<Requests>,
     /// Cancelled when the source has to drain and return.
     pub stop: CancellationToken,
     /// Set while the source is connected and reading.
@@ -89,10 +103,10 @@ pub struct Context {
 /// What ended it, with the verdict on starting it again.
 pub async fn run(client: Client, context: Context) -> Result<(), Failure> {
     let half = format!("source {}", context.settings.name);
-    let in_flight_bytes = context.memory_bytes / 2;
+    let share = Share::of(context.memory_bytes);
     let publisher =
-        Arc::new(Publisher::open(&half, &context.settings.kafka, &context.sizes, in_flight_bytes)?);
-    let outcome = run_with(&client, &context, &publisher, in_flight_bytes).await;
+        Arc::new(Publisher::open(&half, &context.settings.kafka, &context.sizes, share.in_flight_bytes)?);
+    let outcome = run_with(&client, &context, &publisher, share).await;
     context.ready.store(false, Ordering::Relaxed);
     kafka::drop_aside(publisher);
     outcome
@@ -102,7 +116,7 @@ async fn run_with(
     client: &Client,
     context: &Context,
     publisher: &Arc<Publisher>,
-    in_flight_bytes: usize,
+    share: Share,
 ) -> Result<(), Failure> {
     // A checkpoint in Kafka is looked for next, which shows whether the cluster is there.
     let reached = async {
@@ -125,19 +139,25 @@ async fn run_with(
         context.checkpoint.interval,
         Arc::clone(metrics),
     );
-    let watcher = Watcher::start(watch::Start {
-        client: client.clone(),
-        settings: Arc::clone(&context.settings),
-        position: position.clone(),
-        same_deployment,
-        read_ahead_bytes: context.memory_bytes - in_flight_bytes,
-        metrics: Arc::clone(metrics),
-        losses: Arc::clone(&context.losses),
-    });
     let _window = oplog::Monitor::start(client.clone(), Arc::clone(&context.settings), Arc::clone(metrics));
     let delivery = Delivery::new(&context.settings, publisher, metrics, &context.sizes);
-    let mut flow = Flow::new(context, delivery, Arc::clone(publisher), keeper, position, in_flight_bytes);
-    let outcome = flow.run(watcher).await;
+    let mut flow =
+        Flow::new(client, context, delivery, Arc::clone(publisher), keeper, position.clone(), share);
+    let outcome = if context.settings.snapshot.mode == SnapshotMode::Only {
+        flow.run_without_stream().await
+    } else {
+        let settings = Arc::clone(&context.settings);
+        let watcher = Watcher::start(watch::Start {
+            client: client.clone(),
+            settings,
+            position,
+            same_deployment,
+            read_ahead_bytes: share.read_ahead_bytes,
+            metrics: Arc::clone(metrics),
+            losses: Arc::clone(&context.losses),
+        });
+        flow.run(watcher).await
+    };
     let stored = flow.finish();
     match outcome {
         Ok(()) => stored.await,

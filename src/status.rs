@@ -32,6 +32,8 @@ pub struct Half {
     pub ready: Arc<AtomicBool>,
     /// Times that it was started again.
     pub restarts: AtomicU64,
+    /// Where a source is asked for snapshots.
+    pub requests: Option<Arc<source::Requests>>,
     state: Mutex<State>,
 }
 
@@ -71,6 +73,7 @@ impl Half {
             metrics,
             ready: Arc::default(),
             restarts: AtomicU64::default(),
+            requests: None,
             state: Mutex::new(State::Running),
         }
     }

@@ -112,7 +112,7 @@ async fn sorted(collection: &Collection<RawDocumentBuf>) -> Result<Cursor<RawDoc
 }
 
 /// The `_id` as it stands, type included.
-fn id_bytes(document: &RawDocument) -> Result<Vec<u8>> {
+pub(crate) fn id_bytes(document: &RawDocument) -> Result<Vec<u8>> {
     let id = document.get("_id")?.context("a document has no _id")?;
     let mut alone = RawDocumentBuf::new();
     alone.append(bson::raw::cstr!("_id"), id);

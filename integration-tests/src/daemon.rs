@@ -5,7 +5,7 @@ mod http;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Output, Stdio},
     sync::OnceLock,
     time::Duration,
 };
@@ -120,7 +120,7 @@ impl Daemon {
             if let Some(status) = child.try_exit()? {
                 return Ok(Some(Err(format!("the daemon ended with {status}"))));
             }
-            let (code, _) = http::get(port, "/readyz").await?;
+            let (code, _) = http::ask(port, get("/readyz")).await?;
             Ok(((code == 200) == wanted).then_some(Ok(())))
         });
         reached.await?.map_err(anyhow::Error::msg)
@@ -174,7 +174,25 @@ impl Daemon {
 
     /// An HTTP request to its admin address: code and body.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
-        http::get(self.admin_port, path).await
+        http::ask(self.admin_port, get(path)).await
+    }
+
+    /// POST of JSON, with more headers (`Name: value\r\n`).
+    pub async fn post(&self, path: &str, headers: &str, body: &serde_json::Value) -> Result<(u16, String)> {
+        let (headers, body) = (format!("Content-Type: application/json\r\n{headers}"), body.to_string());
+        let request = http::Request { method: "POST", path, headers: &headers, body: &body };
+        http::ask(self.admin_port, request).await
+    }
+
+    /// Runs another command of the binary with this daemon's configuration: exit code, output, complaints.
+    pub async fn command(&self, arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
+        let mut command = Command::new(binary()?);
+        let (verb, rest) = arguments.split_first().context("no command")?;
+        command.arg(verb).arg("--config").arg(self.config()).args(rest).stdin(Stdio::null());
+        let running = tokio::task::spawn_blocking(move || command.output());
+        let Output { status, stdout, stderr } = running.await?.context("cannot run millrace")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((status.code(), text(&stdout), text(&stderr)))
     }
 
     /// `/metrics`.
@@ -185,6 +203,27 @@ impl Daemon {
     /// `/status`.
     pub async fn status(&self) -> Result<serde_json::Value> {
         Ok(serde_json::from_str(&self.body("/status").await?)?)
+    }
+
+    /// What `/status` says of the source of this name.
+    pub async fn source(&self, name: &str) -> Result<serde_json::Value> {
+        let mut status = self.status().await?;
+        let halves = status["halves"].as_array_mut().context("a status without halves")?;
+        let found = halves.iter_mut().find(|half| half["kind"] == "source" && half["name"] == *name);
+        Ok(found.with_context(|| format!("there is no source {name}"))?.take())
+    }
+
+    /// Waits until the source has nothing left to copy and all events up to `time` are acknowledged.
+    pub async fn passed(&self, source: &str, time: bson::Timestamp, within: Duration) -> Result<()> {
+        wait::until("the source to catch up", within, async || {
+            let status = self.source(source).await?;
+            let number = |at: &str| status.pointer(at).and_then(serde_json::Value::as_u64);
+            let left = number("/snapshot/collectionsLeft").context("no collectionsLeft")?;
+            let acknowledged = number("/acknowledged/seconds").zip(number("/acknowledged/increment"));
+            let wanted = (u64::from(time.time), u64::from(time.increment));
+            Ok((left == 0 && acknowledged >= Some(wanted)).then_some(()))
+        })
+        .await
     }
 
     /// Everything that it has logged, over all its starts.
@@ -240,6 +279,10 @@ impl Daemon {
     fn running(&mut self) -> Result<&mut Child> {
         self.child.as_mut().context("the daemon was not started")
     }
+}
+
+fn get(path: &str) -> http::Request<'_> {
+    http::Request { method: "GET", path, headers: "", body: "" }
 }
 
 /// The daemon's binary: built once per process, in the target directory and profile that we were built in.

@@ -2,9 +2,9 @@
 //!
 //! In reading order: processes that die with their parent ([`child`]), conditions with a named deadline ([`wait`]),
 //! directories that clean themselves up ([`scratch`]), mongod and Kafka ([`servers`]), the daemon under test
-//! ([`daemon`]), a deterministic load ([`load`]), and the judges: the load's own record of its writes ([`ledger`]),
-//! topics ([`topic`]), order in them ([`order`]), copies ([`compare`]) and all of these ([`pair`]). [`scene`] puts them
-//! together for one test, [`demo`] for `cargo demo`.
+//! ([`daemon`]), a deterministic load ([`load`]), an oplog that rolls over ([`oplog`]), and the judges: the load's own
+//! record of its writes ([`ledger`]), topics ([`topic`]), order in them ([`order`]), copies ([`compare`]), all of these
+//! ([`pair`]), and snapshots ([`replay`]). [`scene`] puts them together for one test, [`demo`] for `cargo demo`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -17,8 +17,10 @@ pub mod daemon;
 pub mod demo;
 pub mod ledger;
 pub mod load;
+pub mod oplog;
 pub mod order;
 pub mod pair;
+pub mod replay;
 pub mod scene;
 pub mod scratch;
 pub mod servers;

@@ -4,6 +4,7 @@
 //! what each of them does. A write that fails is tried again until the server takes it: servers may be stopped,
 //! restarted and re-elected underneath. [`documents`] says what is written, `writer` how it changes.
 
+pub mod counted;
 pub mod documents;
 mod random;
 mod values;

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 pub use self::{
     certificates::Certificates,
     kafka::{Kafka, KafkaOptions, create_topic, delete_topics, topic_names},
-    mongod::{Mongod, MongodOptions},
+    mongod::{Mongod, MongodOptions, Version},
 };
 
 /// Where a MongoDB deployment and a Kafka cluster are.
@@ -42,9 +42,10 @@ impl Servers {
     pub async fn start() -> Result<Self> {
         let (named_uri, named_kafka) = (named("MILLRACE_TEST_MONGODB_URI"), named("MILLRACE_TEST_KAFKA"));
         // All that is missing in one line, before anything is fetched; both fetched before anything starts.
-        fetch::check_prerequisites(named_uri.is_none(), named_kafka.is_none())?;
+        let version = Version::default();
+        fetch::check_prerequisites(named_uri.is_none().then_some(version), named_kafka.is_none())?;
         if named_uri.is_none() {
-            fetch::mongod()?;
+            fetch::mongod(version)?;
         }
         if named_kafka.is_none() {
             fetch::kafka_jars()?;

@@ -1,6 +1,7 @@
 //! Reads a topic from its beginning to its end, and writes records into one.
 
 use std::{
+    collections::HashMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -13,6 +14,8 @@ use rdkafka::{
     message::{DeliveryResult, Headers},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
+
+use crate::wait;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence of the broker while a topic is being read.
@@ -38,7 +41,64 @@ pub struct Record {
 /// All records that are in `topics` now, each partition in order.
 pub async fn read(bootstrap: &str, topics: Vec<String>) -> Result<Vec<Record>> {
     let bootstrap = bootstrap.to_owned();
-    tokio::task::spawn_blocking(move || read_blocking(&bootstrap, &topics)).await?
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut records = Vec::new();
+        visit_blocking(&bootstrap, &topics, |record| {
+            records.push(record);
+            Ok(())
+        })?;
+        Ok(records)
+    });
+    reading.await?
+}
+
+/// Shows all records that are in `topics` now, each partition in order, to `visitor`, which is given back: for topics that
+/// are too large for memory.
+pub async fn visit<V: Visitor + 'static>(bootstrap: &str, topics: Vec<String>, mut visitor: V) -> Result<V> {
+    let bootstrap = bootstrap.to_owned();
+    let visiting = tokio::task::spawn_blocking(move || {
+        visit_blocking(&bootstrap, &topics, |record| visitor.visit(&record))?;
+        Ok(visitor)
+    });
+    visiting.await?
+}
+
+/// Looks at records one by one.
+pub trait Visitor: Send {
+    /// An error ends the visit.
+    fn visit(&mut self, record: &Record) -> Result<()>;
+}
+
+/// Where partitions end: the offset of the record that comes next, by topic and partition.
+pub type Ends = HashMap<(String, i32), i64>;
+
+/// Where the partitions of `topics` end, once they stay where they are: what a killed process sent last may still be on
+/// its way through the broker.
+pub async fn settled_ends(bootstrap: &str, topics: Vec<String>) -> Result<Ends> {
+    let mut last = None;
+    wait::until("the topics to stay as they are", REQUEST_TIMEOUT, async || {
+        let ends = ends(bootstrap, topics.clone()).await?;
+        let same = last.as_ref() == Some(&ends);
+        last = Some(ends);
+        Ok(same.then(|| last.take().unwrap_or_default()))
+    })
+    .await
+}
+
+async fn ends(bootstrap: &str, topics: Vec<String>) -> Result<Ends> {
+    let bootstrap = bootstrap.to_owned();
+    let looking = tokio::task::spawn_blocking(move || {
+        let consumer = consumer(&bootstrap)?;
+        let mut ends = Ends::new();
+        for topic in &topics {
+            for partition in partitions(&consumer, topic)? {
+                let (_, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
+                ends.insert((topic.clone(), partition), high);
+            }
+        }
+        Ok(ends)
+    });
+    looking.await?
 }
 
 /// How many records lie in `topics` now, as the partitions' ends tell. Control records count too.
@@ -174,7 +234,11 @@ impl ProducerContext for Deliveries {
     }
 }
 
-fn read_blocking(bootstrap: &str, topics: &[String]) -> Result<Vec<Record>> {
+fn visit_blocking(
+    bootstrap: &str,
+    topics: &[String],
+    mut visit: impl FnMut(Record) -> Result<()>,
+) -> Result<()> {
     let consumer = consumer(bootstrap)?;
     let mut assignment = TopicPartitionList::new();
     for topic in topics {
@@ -184,7 +248,6 @@ fn read_blocking(bootstrap: &str, topics: &[String]) -> Result<Vec<Record>> {
     }
     let mut open_count = assignment.count();
     consumer.assign(&assignment)?;
-    let mut records = Vec::new();
     let mut last_heard = Instant::now();
     while open_count > 0 {
         match consumer.poll(Duration::from_millis(200)) {
@@ -192,13 +255,13 @@ fn read_blocking(bootstrap: &str, topics: &[String]) -> Result<Vec<Record>> {
                 bail!("the broker fell silent while {topics:?} were read")
             }
             None => continue,
-            Some(Ok(message)) => records.push(record(&message)),
+            Some(Ok(message)) => visit(record(&message))?,
             Some(Err(KafkaError::PartitionEOF(_))) => open_count -= 1,
             Some(Err(error)) => return Err(error.into()),
         }
         last_heard = Instant::now();
     }
-    Ok(records)
+    Ok(())
 }
 
 fn consumer(bootstrap: &str) -> Result<BaseConsumer> {

@@ -63,12 +63,24 @@ const SOURCE: &[Metric<source::Metrics>] = &[
         m.record_bytes.load(Relaxed)
     }),
     counter("source_reopens", "Times that the change stream was opened again", |m| m.reopens.load(Relaxed)),
-    counter("source_history_lost", "Times that the position was no longer in the oplog", |m| {
-        m.history_lost.load(Relaxed)
+    counter("source_history_losses", "Times that changes were lost, the oplog no longer having them", |m| {
+        m.history_losses.load(Relaxed)
     }),
     counter("source_reduced_events", "Events over 16 MB that were sent in part", |m| m.reduced.load(Relaxed)),
     counter("source_heartbeats", "Heartbeat records sent", |m| m.heartbeats.load(Relaxed)),
     counter("source_checkpoints", "Checkpoints stored", |m| m.checkpoints.load(Relaxed)),
+    counter("source_snapshot_documents", "Documents copied by snapshots", |m| {
+        m.snapshot_documents.load(Relaxed)
+    }),
+    gauge("source_snapshot_collections_left", "Collections not yet copied", |m| {
+        m.snapshot_collections_left.load(Relaxed)
+    }),
+    gauge("source_snapshot_documents_left", "About how many documents are not yet copied", |m| {
+        m.snapshot_documents_left.load(Relaxed)
+    }),
+    gauge("source_snapshot_eta_seconds", "How long the rest takes at the speed so far", |m| {
+        m.snapshot_eta_seconds.load(Relaxed)
+    }),
     gauge("source_in_flight_bytes", "Bytes sent and not yet acknowledged", |m| {
         m.in_flight_bytes.load(Relaxed)
     }),
@@ -80,8 +92,10 @@ const SOURCE: &[Metric<source::Metrics>] = &[
     }),
 ];
 
+type CountByReason = fn(&source::Metrics, Reason) -> u64;
+
 /// Counters of a source by the reason for which a change could not be sent.
-const SOURCE_BY_REASON: &[(&str, &str, fn(&source::Metrics, Reason) -> u64)] = &[
+const SOURCE_BY_REASON: &[(&str, &str, CountByReason)] = &[
     (
         "source_skipped_changes",
         "Changes that could not be sent and were skipped",
@@ -187,9 +201,19 @@ fn encode_oplog_window<'a>(
     Ok(())
 }
 
+/// How far a source's snapshot is, for `/status`.
+pub(super) fn snapshot_report(metrics: &source::Metrics) -> Value {
+    json!({
+        "documentsCopied": metrics.snapshot_documents.load(Relaxed),
+        "documentsLeft": metrics.snapshot_documents_left.load(Relaxed),
+        "collectionsLeft": metrics.snapshot_collections_left.load(Relaxed),
+        "etaSeconds": metrics.snapshot_eta_seconds.load(Relaxed),
+    })
+}
+
 /// Changes that could not be sent, for `/status`: by what became of them and why.
 pub(super) fn unsent_report(metrics: &source::Metrics) -> Value {
-    let by_reason = |value: fn(&source::Metrics, Reason) -> u64| {
+    let by_reason = |value: CountByReason| {
         let counts = Reason::ALL.map(|reason| (reason.name().to_owned(), json!(value(metrics, reason))));
         Value::Object(counts.into_iter().collect())
     };

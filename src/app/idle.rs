@@ -1,10 +1,10 @@
 //! When is everything that was there moved? For `--exit-when-idle`.
 //!
-//! A source is idle when it has passed the deployment's operation time of the check and all of it is acknowledged; a
+//! A source is idle when it has nothing left to copy, has passed the deployment's operation time of the check and all of it is acknowledged; a
 //! sink when its group's committed offsets are at the ends of the topics. Sources are looked at first, because they
 //! fill the topics of sinks. Positions are stored by the stop that follows.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::Instant;
 
@@ -66,7 +66,10 @@ async fn is_idle(settings: &Settings, clients: &Clients, status: &Status) -> Res
 
 fn acknowledged(status: &Status, name: &str) -> Option<ClusterTime> {
     status.halves.iter().find_map(|half| match &half.metrics {
-        Metrics::Source(metrics) if half.name == name => Some(metrics.acknowledged_time()),
+        Metrics::Source(metrics) if half.name == name => {
+            let is_copying = metrics.snapshot_collections_left.load(Relaxed) > 0;
+            (!is_copying).then(|| metrics.acknowledged_time())
+        }
         _ => None,
     })
 }

@@ -5,10 +5,8 @@
 //! by somebody else's; the epochs in the records tell who has signed later.
 
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Message,
     admin::{NewTopic, TopicReplication},
-    consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use super::{Checkpoint, taken};
@@ -42,7 +40,7 @@ impl KafkaStore {
             return Ok(None);
         };
         let (_, (last, next_offset)) =
-            tokio::try_join!(self.check_topic(publisher, partitions), self.reader(publisher, Reader::last))?;
+            tokio::try_join!(self.check_topic(publisher, partitions), self.reader(publisher, last))?;
         self.next_offset = Some(next_offset);
         last.map(|text| Checkpoint::from_json(&self.place(), &text)).transpose()
     }
@@ -71,7 +69,7 @@ impl KafkaStore {
         to: i64,
         ours: &Checkpoint,
     ) -> Result<(), Failure> {
-        let records = self.reader(publisher, move |reader| reader.since(from)).await?;
+        let records = self.reader(publisher, move |reader| since(reader, from)).await?;
         for (_, text) in records.iter().filter(|(offset, _)| *offset < to) {
             let theirs = Checkpoint::from_json(&self.place(), text)?;
             if theirs.epoch >= ours.epoch {
@@ -86,13 +84,21 @@ impl KafkaStore {
         Ok(())
     }
 
+    /// Runs `read` with a reader of the topic, off the runtime's threads.
     async fn reader<T: Send + 'static>(
         &self,
         publisher: &Publisher,
-        read: impl FnOnce(&Reader) -> Result<T, Failure> + Send + 'static,
+        read: impl FnOnce(&mut kafka::Reader) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
+        let (settings, topic) = (self.settings.clone(), self.topic.clone());
         let context = publisher.reports().context().clone();
-        Reader::run(self.settings.clone(), context, self.topic.clone(), read).await
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut reader = kafka::Reader::open(&settings, &context, &topic)?;
+            let outcome = read(&mut reader);
+            reader.close();
+            outcome
+        });
+        reading.await.map_err(|error| Failure::retry(format!("reading the checkpoint: {error}")))?
     }
 
     /// Refuses a topic that would lose the checkpoint or that has room for several.
@@ -120,87 +126,27 @@ impl KafkaStore {
     }
 }
 
-/// Reads a checkpoint topic.
-struct Reader {
-    consumer: BaseConsumer<kafka::Context>,
-    context: kafka::Context,
-    topic: String,
+/// The last record's value and the offset after it.
+fn last(reader: &mut kafka::Reader) -> Result<(Option<Vec<u8>>, i64), Failure> {
+    let (low, high) = reader.watermarks(0)?;
+    // Compaction keeps the last record, so the first try finds it; transaction markers, which show as offsets
+    // without a record, are why there may be a second.
+    for start in [high.saturating_sub(1).max(low), low] {
+        if start < high
+            && let Some((_, last)) = since(reader, start)?.pop()
+        {
+            return Ok((Some(last), high));
+        }
+    }
+    Ok((None, high))
 }
 
-impl Reader {
-    /// Runs `read` with a reader, off the runtime's threads.
-    async fn run<T: Send + 'static>(
-        settings: config::Kafka,
-        context: kafka::Context,
-        topic: String,
-        read: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut client = kafka::client_config(&settings);
-            // The client wants a group's name even though it never joins one, and commits nothing.
-            client
-                .set("group.id", &topic)
-                .set("enable.auto.commit", "false")
-                .set("enable.partition.eof", "true")
-                .set("auto.offset.reset", "error")
-                .set("allow.auto.create.topics", "false")
-                .set("fetch.wait.max.ms", "10");
-            let consumer = client
-                .create_with_context(context.clone())
-                .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
-            let reader = Self { consumer, context, topic };
-            let outcome = read(&reader);
-            // Closing a consumer takes its time, and nobody needs to wait for it.
-            kafka::drop_aside(reader);
-            outcome
-        });
-        reading.await.map_err(|error| Failure::retry(format!("reading the checkpoint: {error}")))?
+/// Offsets and values of the records from `start` to the end.
+fn since(reader: &mut kafka::Reader, start: i64) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
+    reader.assign(&[(0, start)])?;
+    let mut records = Vec::new();
+    while let Some(message) = reader.read()? {
+        records.push((message.offset(), message.payload().unwrap_or_default().to_vec()));
     }
-
-    /// The last record's value and the offset after it.
-    fn last(&self) -> Result<(Option<Vec<u8>>, i64), Failure> {
-        let (low, high) = self
-            .consumer
-            .fetch_watermarks(&self.topic, 0, kafka::REQUEST_TIMEOUT)
-            .map_err(|e| self.failure(&e))?;
-        // Compaction keeps the last record, so the first try finds it; transaction markers, which show as offsets
-        // without a record, are why there may be a second.
-        for start in [high.saturating_sub(1).max(low), low] {
-            if start < high
-                && let Some((_, last)) = self.since(start)?.pop()
-            {
-                return Ok((Some(last), high));
-            }
-        }
-        Ok((None, high))
-    }
-
-    /// Offsets and values of the records from `start` to the end.
-    fn since(&self, start: i64) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
-        let mut partitions = TopicPartitionList::new();
-        partitions
-            .add_partition_offset(&self.topic, 0, Offset::Offset(start))
-            .and_then(|()| self.consumer.assign(&partitions))
-            .map_err(|error| self.failure(&error))?;
-        let mut records = Vec::new();
-        loop {
-            match self.consumer.poll(kafka::REQUEST_TIMEOUT) {
-                Some(Ok(message)) => {
-                    records.push((message.offset(), message.payload().unwrap_or_default().to_vec()));
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(records),
-                Some(Err(error)) => return Err(self.failure(&error)),
-                None => {
-                    return Err(
-                        self.failure(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut))
-                    );
-                }
-            }
-        }
-    }
-
-    fn failure(&self, error: &KafkaError) -> Failure {
-        self.context
-            .failure(&format!("cannot read the checkpoint in topic {}", self.topic), kafka::code(error))
-    }
+    Ok(records)
 }

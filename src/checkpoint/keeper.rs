@@ -1,4 +1,5 @@
-//! Stores positions beside the source's loop: not more often than the interval, and always the last one.
+//! Stores positions beside the source's loop: not more often than the interval, and always the last one. Steps of a
+//! snapshot are stored as they come, because reading a range again costs more than storing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -117,10 +118,11 @@ async fn keep(
 ) -> Result<(), Failure> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     let mut last: Option<Position> = None;
-    let mut records_stored = 0;
+    // So that the first step of a snapshot is stored as soon as any other.
+    let mut stored = Stored { records: 0, steps: Some(0) };
     let mut pause = Duration::ZERO;
     loop {
-        let closed = wait(&mut offered, records_stored, pause, interval).await;
+        let closed = wait(&mut offered, stored, pause, interval).await;
         let Some(offer) = offered.borrow_and_update().clone() else {
             if closed {
                 return Ok(());
@@ -132,14 +134,15 @@ async fn keep(
             match store.store(&publisher, &identity.checkpoint(offer.position.clone())).await {
                 Ok(()) => {
                     metrics.stored(&offer.position);
+                    stored = Stored { records: offer.records, steps: Some(offer.position.steps) };
                     last = Some(offer.position);
-                    records_stored = offer.records;
                     backoff.reset();
                     pause = interval;
                 }
                 Err(failure) if failure.verdict == Verdict::Retry && !closed => {
                     tracing::warn!(error = %failure, "the checkpoint was not stored; trying again");
                     pause = backoff.next_pause();
+                    stored.steps = None;
                     offered.mark_changed();
                 }
                 Err(failure) => return Err(failure),
@@ -151,26 +154,42 @@ async fn keep(
     }
 }
 
+/// What the last store had.
+#[derive(Clone, Copy)]
+struct Stored {
+    records: u64,
+    /// `None` where a step is no reason to store at once.
+    steps: Option<u64>,
+}
+
+impl Stored {
+    fn has_step_before(self, offer: Option<&Offer>) -> bool {
+        offer.is_some_and(|offer| self.steps.is_some_and(|steps| steps < offer.position.steps))
+    }
+
+    fn is_due_for(self, offer: Option<&Offer>) -> bool {
+        self.has_step_before(offer) || offer.is_some_and(|offer| offer.records > self.records)
+    }
+}
+
 /// Waits `pause`, then for an offer that is due; `true` when no more offers will come.
 async fn wait(
     offered: &mut watch::Receiver<Option<Offer>>,
-    records_stored: u64,
+    stored: Stored,
     pause: Duration,
     interval: Duration,
 ) -> bool {
     let paused = tokio::select! {
         () = closed(offered) => false,
         () = tokio::time::sleep(pause) => true,
+        () = step(offered, stored) => true,
     };
     if !paused || offered.changed().await.is_err() {
         return true;
     }
-    let has_records = |offered: &watch::Receiver<Option<Offer>>| {
-        offered.borrow().as_ref().is_some_and(|o| o.records > records_stored)
-    };
     let due = tokio::time::sleep(interval * (IDLE_INTERVALS - 1));
     tokio::pin!(due);
-    while !has_records(offered) {
+    while !stored.is_due_for(offered.borrow().as_ref()) {
         tokio::select! {
             () = &mut due => return false,
             changed = offered.changed() => if changed.is_err() { return true },
@@ -183,4 +202,13 @@ async fn wait(
 async fn closed(offered: &watch::Receiver<Option<Offer>>) {
     let mut probe = offered.clone();
     while probe.changed().await.is_ok() {}
+}
+
+/// Returns when a step of the snapshot is offered, without taking note of it.
+async fn step(offered: &watch::Receiver<Option<Offer>>, stored: Stored) {
+    let mut probe = offered.clone();
+    // An error means that the sender is gone, which is waited for elsewhere.
+    if probe.wait_for(|offer| stored.has_step_before(offer.as_ref())).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

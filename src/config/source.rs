@@ -8,7 +8,7 @@ use mongodb::options::{Collation, ReadPreference};
 use super::{ClusterTime, Kafka, Mongodb, Template};
 use crate::{
     json,
-    namespace::{Namespace, Pattern, Patterns},
+    namespace::{Glob, Namespace, Pattern, Patterns},
 };
 
 /// One MongoDB → Kafka half.
@@ -42,6 +42,20 @@ pub struct Source {
     pub topics: Topics,
     /// What to do with what cannot be sent.
     pub errors: Errors,
+}
+
+impl Source {
+    /// What the change stream has to bring: what is watched, and signals.
+    pub fn streamed(&self) -> Patterns {
+        let mut streamed = self.watch.clone();
+        if let Some(Namespace { db, coll }) = &self.signal_collection
+            && !self.watch.matches(db, coll)
+        {
+            let (db, coll) = (Glob { text: db.clone() }, Glob { text: coll.clone() });
+            streamed.include.push(Pattern::Glob { db, coll });
+        }
+        streamed
+    }
 }
 
 /// How the change stream is opened, and which of its events count.

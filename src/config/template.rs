@@ -63,6 +63,13 @@ impl Template {
         self.pieces.iter().any(|piece| matches!(piece, Piece::IfCollection(_)))
     }
 
+    /// Whether every namespace has a name of its own, as far as placeholders can see to that.
+    pub fn names_database_and_collection(&self) -> bool {
+        let mut whole = String::new();
+        self.render("\u{1}", "\u{2}", "", &mut whole);
+        whole.contains('\u{1}') && whole.contains('\u{2}')
+    }
+
     /// The literal texts in it.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
         fn flat(piece: &Piece) -> &[Piece] {

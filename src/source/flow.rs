@@ -1,4 +1,6 @@
-//! The source's loop: replies in, groups of records out, positions moved over what is acknowledged.
+//! The source's loop: replies and rows in, groups of records out, positions moved over what is acknowledged.
+
+mod copy;
 
 use std::{
     sync::{
@@ -8,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use mongodb::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,6 +19,8 @@ use super::{
     heartbeat::Heartbeat,
     progress::Progress,
     publish::{self, MAX_GROUPS, Publisher},
+    requests::Requests,
+    snapshot::{Clean, Snapshot},
     watch::{Batch, Watcher},
 };
 use crate::{
@@ -31,6 +36,25 @@ const GROUP_RECORDS: usize = 512;
 /// …or this many bytes of records, whichever comes first.
 const GROUP_BYTES: usize = 256 << 10;
 
+/// How many bytes the parts of a source may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// Records that are not yet acknowledged.
+    pub(super) in_flight_bytes: usize,
+    /// Replies that wait.
+    pub(super) read_ahead_bytes: usize,
+    /// Ranges of a snapshot.
+    pub(super) snapshot_bytes: usize,
+}
+
+impl Share {
+    /// Cuts up a half's budget.
+    pub(super) fn of(bytes: usize) -> Self {
+        let (in_flight_bytes, snapshot_bytes) = (bytes / 2, bytes / 8);
+        Self { in_flight_bytes, snapshot_bytes, read_ahead_bytes: bytes - in_flight_bytes - snapshot_bytes }
+    }
+}
+
 /// The loop's state.
 pub(super) struct Flow {
     settings: Arc<config::Source>,
@@ -38,10 +62,17 @@ pub(super) struct Flow {
     publisher: Arc<Publisher>,
     stop: CancellationToken,
     ready: Arc<AtomicBool>,
+    client: Client,
+    requests: Arc<Requests>,
     keeper: Keeper,
     delivery: Delivery,
     progress: Progress,
     heartbeat: Option<Heartbeat>,
+    snapshot: Snapshot,
+    /// At which times the stream can be held.
+    clean: Clean,
+    /// What the stream has brought during a wave.
+    held: Option<Batch>,
     /// Where the stream stands after the last event that was handed on.
     read: Position,
     records_sent: u64,
@@ -51,14 +82,29 @@ pub(super) struct Flow {
 impl Flow {
     /// A loop that goes on after `position`.
     pub(super) fn new(
+        client: &Client,
         context: &Context,
         delivery: Delivery,
         publisher: Arc<Publisher>,
         keeper: Keeper,
         position: Position,
-        in_flight_bytes: usize,
+        share: Share,
     ) -> Self {
+        let plan = position.snapshot.as_deref().cloned().unwrap_or_default();
+        let (settings, metrics) = (&context.settings, &context.metrics);
         Self {
+            client: client.clone(),
+            requests: Arc::clone(&context.requests),
+            snapshot: Snapshot::new(
+                client,
+                settings,
+                metrics,
+                publisher.reports().context(),
+                plan,
+                share.snapshot_bytes,
+            ),
+            clean: Clean::after(&position),
+            held: None,
             settings: Arc::clone(&context.settings),
             metrics: Arc::clone(&context.metrics),
             publisher,
@@ -70,7 +116,7 @@ impl Flow {
             heartbeat: context.settings.heartbeat.clone().map(|it| Heartbeat::new(it, Instant::now())),
             read: position,
             records_sent: 0,
-            in_flight_bytes,
+            in_flight_bytes: share.in_flight_bytes,
         }
     }
 
@@ -78,12 +124,15 @@ impl Flow {
     pub(super) async fn run(&mut self, mut watcher: Watcher) -> Result<(), Failure> {
         let stop = self.stop.clone();
         loop {
+            let may_take = self.held.as_ref().is_none_or(Batch::is_empty);
             tokio::select! {
-                batch = watcher.next() => {
+                batch = watcher.next(), if may_take => {
                     let batch = batch?;
                     self.ready.store(true, Ordering::Relaxed);
-                    self.publish(&batch).await?;
+                    self.take(batch).await?;
                 }
+                event = self.snapshot.next(), if self.snapshot.is_reading() => self.copy(event?).await?,
+                request = self.requests.next() => self.request(request).await?,
                 () = self.publisher.reports().changed() => self.account()?,
                 failure = self.keeper.failed() => return Err(failure),
                 () = stop.cancelled() => break,
@@ -91,6 +140,10 @@ impl Flow {
         }
         // What was read ahead is dropped; what was sent is waited for.
         drop(watcher);
+        self.drain().await
+    }
+
+    async fn drain(&mut self) -> Result<(), Failure> {
         while !self.progress.is_empty() {
             self.wait_for_room().await?;
         }
@@ -106,6 +159,7 @@ impl Flow {
     async fn publish(&mut self, batch: &Batch) -> Result<(), Failure> {
         let mut group = self.begin_group();
         let records_before = self.records_sent;
+        let mut last = None;
         for element in self.malformed(batch.events())?.elements() {
             let event = self.malformed(element)?.as_document();
             let event = self.malformed(event.ok_or(raw::Error { at: 0, what: "an event is no document" }))?;
@@ -113,18 +167,22 @@ impl Flow {
                 Failure::stop(format!("source {}: after {}: {error}", self.settings.name, self.read))
             })?;
             match &batch.too_large {
+                _ if !self.is_watched(&change) => {}
                 None => self.delivery.change(&change, &mut group).await?,
                 Some(error) => Box::pin(self.delivery.event_too_large(&change, error, &mut group)).await?,
             }
+            self.follow(&change).await?;
+            last = change.time.or(last);
             if group.records >= GROUP_RECORDS || group.bytes >= GROUP_BYTES {
                 self.read = self.read.after(self.malformed(ResumeToken::new(change.token))?);
                 self.end_group(&group, self.read.clone()).await?;
                 group = self.begin_group();
             }
         }
-        let records = group.records as u64 + self.records_sent - records_before;
-        self.beat(records > 0, batch, &mut group).await?;
-        self.read = batch.after.clone();
+        self.clean.handed_on(last.unwrap_or_default());
+        let has_records = group.records as u64 + self.records_sent > records_before;
+        self.beat(has_records, batch, &mut group).await?;
+        self.read = self.read.moved_to(&batch.after);
         self.end_group(&group, self.read.clone()).await?;
         self.account()
     }

@@ -11,7 +11,7 @@ use std::{
 
 use mongodb::Client;
 
-use super::Metrics;
+use super::{Metrics, start::with_everything};
 use crate::{
     config::{self, ClusterTime, HistoryLost},
     mongo,
@@ -38,7 +38,7 @@ struct State {
 }
 
 /// What was lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Loss {
     /// Where the stream stood.
     pub(super) position: Position,
@@ -104,17 +104,22 @@ impl State {
 }
 
 /// Where a source goes on that was to go on after `stored`, but whose history is lost: with the next change, in a new
-/// generation.
+/// generation, which remembers what was lost. What a snapshot had left to copy it still has.
 ///
 /// # Errors
-/// When the deployment does not say what time it is.
+/// When the deployment does not answer.
 pub(super) async fn lost_history(
     client: &Client,
     settings: &config::Source,
     stored: &Position,
     loss: &Loss,
 ) -> Result<Position, Failure> {
-    let position = next_change(client, stored.generation + 1).await?;
+    let skipped = stored.skip_to(mongo::next_operation_time(client).await?);
+    let position = match (settings.on_history_lost, &stored.snapshot) {
+        (HistoryLost::Snapshot, _) => with_everything(client, settings, &skipped).await?,
+        (HistoryLost::Fail | HistoryLost::Latest, Some(plan)) => skipped.with_snapshot(plan),
+        (HistoryLost::Fail | HistoryLost::Latest, None) => skipped,
+    };
     tracing::warn!(
         source = settings.name,
         policy = ?settings.on_history_lost,
@@ -124,15 +129,6 @@ pub(super) async fn lost_history(
         "history was lost: changes between the old position and the new one are not sent as changes"
     );
     Ok(position)
-}
-
-/// The position right before the next change.
-///
-/// # Errors
-/// When the deployment does not say what time it is.
-pub(super) async fn next_change(client: &Client, generation: u64) -> Result<Position, Failure> {
-    let ClusterTime { seconds, increment } = mongo::operation_time(client).await?;
-    Ok(Position::at_time(generation, ClusterTime { seconds, increment: increment + 1 }))
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::dead_letter::Reason;
-use crate::{config::ClusterTime, position::Position};
+use crate::{
+    config::ClusterTime,
+    position::{Gap, Position},
+};
 
 /// Counters and gauges of one source. They live as long as the process, over restarts of the half.
 #[derive(Debug, Default)]
@@ -23,8 +26,6 @@ pub struct Metrics {
     pub in_flight_bytes: AtomicU64,
     /// Times that the stream was opened again after an error.
     pub reopens: AtomicU64,
-    /// Times that the position was found to be no longer in the oplog.
-    pub history_lost: AtomicU64,
     /// Events over 16 MB that were sent in part.
     pub reduced: AtomicU64,
     /// Heartbeat records.
@@ -35,6 +36,18 @@ pub struct Metrics {
     skipped: [AtomicU64; Reason::ALL.len()],
     /// Dead letters that were sent, by [`Reason`].
     dead_letters: [AtomicU64; Reason::ALL.len()],
+    /// Documents that snapshots have copied.
+    pub snapshot_documents: AtomicU64,
+    /// Collections that are not copied yet, as of what is acknowledged.
+    pub snapshot_collections_left: AtomicU64,
+    /// About how many documents are left in them.
+    pub snapshot_documents_left: AtomicU64,
+    /// Seconds that the rest will take at the speed so far.
+    pub snapshot_eta_seconds: AtomicU64,
+    /// Times that changes were lost because the oplog no longer had them.
+    pub history_losses: AtomicU64,
+    /// Cluster times after and before which changes were lost last, packed; 0 for never.
+    gap: [AtomicU64; 2],
     /// Cluster time of the last event read, in seconds since the epoch.
     pub event_seconds: AtomicU64,
     /// Cluster time up to which everything is acknowledged, packed: seconds, then increment.
@@ -48,7 +61,11 @@ pub struct Metrics {
 impl Metrics {
     /// The source starts at `position`, which is stored.
     pub fn started(&self, position: &Position) {
-        self.acknowledged.store(pack(position.time), Relaxed);
+        self.acknowledged(position);
+        let gap = position.gap.map_or([0, 0], |gap| [pack(gap.after), pack(gap.until)]);
+        for (place, time) in self.gap.iter().zip(gap) {
+            place.store(time, Relaxed);
+        }
         self.stored.store(pack(position.time), Relaxed);
     }
 
@@ -99,6 +116,16 @@ impl Metrics {
     /// Everything before `position` is acknowledged.
     pub fn acknowledged(&self, position: &Position) {
         self.acknowledged.store(pack(position.time), Relaxed);
+        let (collections, documents) =
+            position.snapshot.as_ref().map_or((0, 0), |plan| (plan.collections_left(), plan.estimate()));
+        self.snapshot_collections_left.store(collections as u64, Relaxed);
+        self.snapshot_documents_left.store(documents, Relaxed);
+    }
+
+    /// A snapshot has copied so many more documents, and will be complete in about this time.
+    pub fn snapshot_copied(&self, documents: u64, eta: Option<Duration>) {
+        self.snapshot_documents.fetch_add(documents, Relaxed);
+        self.snapshot_eta_seconds.store(eta.unwrap_or_default().as_secs(), Relaxed);
     }
 
     /// `position` is stored.
@@ -114,7 +141,7 @@ impl Metrics {
 
     /// The position is no longer in the oplog.
     pub fn history_lost(&self) {
-        self.history_lost.fetch_add(1, Relaxed);
+        self.history_losses.fetch_add(1, Relaxed);
     }
 
     /// What lies between the stored checkpoint and the oldest entry of the oplog, where that is known.
@@ -130,6 +157,12 @@ impl Metrics {
     /// Cluster time up to which everything is acknowledged.
     pub fn acknowledged_time(&self) -> ClusterTime {
         unpack(self.acknowledged.load(Relaxed))
+    }
+
+    /// What was lost last, if anything.
+    pub fn gap(&self) -> Option<Gap> {
+        let [after, until] = self.gap.each_ref().map(|time| unpack(time.load(Relaxed)));
+        (until != ClusterTime::default()).then_some(Gap { after, until })
     }
 
     /// Cluster time of the stored checkpoint.

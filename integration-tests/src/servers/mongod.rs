@@ -20,9 +20,31 @@ const PROBE_OPTIONS: &str = "directConnection=true&serverSelectionTimeoutMS=1000
 /// The administrator where access control is on.
 const ROOT: (&str, &str) = ("root", "root-secret");
 
+/// Which mongod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// The usual one. Cannot split large events.
+    #[default]
+    V6_0_5,
+    /// Has `$changeStreamSplitLargeEvent`.
+    V6_0_27,
+}
+
+impl Version {
+    /// As it calls itself.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::V6_0_5 => "6.0.5",
+            Self::V6_0_27 => "6.0.27",
+        }
+    }
+}
+
 /// How a mongod differs from the usual one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MongodOptions {
+    /// The program.
+    pub version: Version,
     /// The oplog's size; small to make positions disappear.
     pub oplog_mb: Option<u32>,
     /// TLS with a private authority, and access control.
@@ -188,7 +210,11 @@ fn spawn(
     certificates: Option<&Certificates>,
 ) -> Result<Child> {
     let path = directory.path();
-    let mut command = Command::new(fetch::mongod()?);
+    let program = fetch::mongod(options.version)?;
+    let mut command = Command::new(program.path);
+    if let Some(libraries) = program.libraries {
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
     command.arg("--dbpath").arg(path.join("data")).args(["--port", &port.to_string()]);
     command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0"]);
     command.args(["--wiredTigerCacheSizeGB", "0.25"]);

@@ -125,7 +125,7 @@ fn interesting_byte(random: &mut Random) -> u8 {
 }
 
 /// Makes the length and the terminator of the outermost document right, so that a change deeper inside is reached.
-fn mend_length(input: &mut Vec<u8>) {
+fn mend_length(input: &mut [u8]) {
     if input.len() < 5 {
         return;
     }

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use bson::doc;
 use integration_tests::{
-    ledger,
+    ledger, oplog,
     scene::{Scene, says},
     servers::{self, Addresses, Mongod, MongodOptions},
-    wait,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -25,7 +23,7 @@ async fn a_position_that_has_left_the_oplog_stops_the_source_which_says_what_was
         scene.pair.in_order(0).await?;
         daemon.terminate().await?;
         let stopped_at = ledger::now(&scene.pair.client).await?;
-        roll_oplog_over(scene, stopped_at).await?;
+        oplog::roll_over(&scene.pair.client, stopped_at).await?;
 
         let before = scene.pair.record_count().await?;
         daemon.start()?;
@@ -36,20 +34,6 @@ async fn a_position_that_has_left_the_oplog_stops_the_source_which_says_what_was
         says(loss.map_or("", String::as_str), &["source shop", "are lost", "remove the checkpoint"])?;
         ensure!(scene.pair.record_count().await? == before, "it went on");
         Ok(())
-    })
-    .await
-}
-
-/// Writes until the oldest oplog entry is younger than `time`.
-async fn roll_oplog_over(scene: &Scene, time: bson::Timestamp) -> Result<()> {
-    let filler = scene.pair.client.database("filler").collection::<bson::Document>("filler");
-    let oplog = scene.pair.client.database("local").collection::<bson::Document>("oplog.rs");
-    let documents: Vec<_> = (0..16).map(|_| doc! { "filler": "x".repeat(1 << 20) }).collect();
-    wait::until("the oplog to roll over", Duration::from_secs(120), async || {
-        filler.insert_many(&documents).await?;
-        let oldest = oplog.find_one(doc! {}).sort(doc! { "$natural": 1 }).await?;
-        let oldest = oldest.map(|entry| entry.get_timestamp("ts")).transpose()?;
-        Ok(oldest.filter(|&oldest| oldest > time).map(|_| ()))
     })
     .await
 }

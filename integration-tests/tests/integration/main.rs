@@ -15,3 +15,6 @@ mod process;
 mod refusals;
 mod resilience;
 mod security;
+mod snapshot;
+mod snapshot_faults;
+mod snapshot_requests;

@@ -243,23 +243,30 @@ fn refuse_contradictions(reader: &mut Reader<'_>, section: &Section<'_>, source:
     let needs = [
         (
             "require_full_document",
+            "full_document",
             !stream.require_full_document.is_empty(),
             stream.full_document == FullDocument::Default,
         ),
         (
             "require_before_change",
+            "full_document_before_change",
             !stream.require_before_change.is_empty(),
             stream.full_document_before_change == BeforeChange::Off,
         ),
     ];
-    for (key, is_given, is_off) in needs {
+    for (key, option, is_given, is_off) in needs {
         if is_given && is_off {
-            let option =
-                key.replacen("require", "full_document", 1).replace("document_full_document", "document");
             let message =
                 format!("asks for images that the stream does not carry; set {option} to \"whenAvailable\"");
             reader.report(&section.path(key), message);
         }
+    }
+    let excludes = |signals: &Namespace| {
+        source.watch.exclude.iter().any(|pattern| pattern.matches(&signals.db, &signals.coll))
+    };
+    if source.signal_collection.as_ref().is_some_and(excludes) {
+        let message = "is left out by exclude, so no signal would be seen; exclude less".into();
+        reader.report(&section.path("signal_collection"), message);
     }
     if record.value == RecordValue::Debezium && record.format == super::super::Format::Bson {
         reader.report(

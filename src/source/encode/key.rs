@@ -30,7 +30,7 @@ pub(super) fn document<'a>(
         RecordKey::Token => {}
         RecordKey::Fields(paths) => {
             for path in paths {
-                if let Some(value) = find(change.event, path)? {
+                if let Some(value) = change.event.find(path)? {
                     append(path.as_bytes(), value, scratch);
                 }
             }
@@ -46,18 +46,6 @@ pub(super) fn document<'a>(
 /// `_id` of the document.
 pub(super) fn id<'a>(change: &Change<'a>) -> Result<Option<Element<'a>>, raw::Error> {
     change.document_key.map_or(Ok(None), |key| key.get("_id"))
-}
-
-/// What `path` leads to. A field whose own name has the dots goes before one inside of others.
-fn find<'a>(document: Document<'a>, path: &str) -> Result<Option<Element<'a>>, raw::Error> {
-    if let Some(found) = document.get(path)? {
-        return Ok(Some(found));
-    }
-    let Some((first, rest)) = path.split_once('.') else { return Ok(None) };
-    match document.get(first)?.and_then(Element::as_document) {
-        Some(inner) => find(inner, rest),
-        None => Ok(None),
-    }
 }
 
 /// Bytes of a document's own length.

@@ -38,7 +38,7 @@ impl Publisher {
     ) -> Result<Place, Failure> {
         let partitions = match creation {
             Some(creation) => {
-                let count = |number: Option<u32>| number.map_or(-1, |number| number.cast_signed());
+                let count = |number: Option<u32>| number.map_or(-1, u32::cast_signed);
                 let replication = TopicReplication::Fixed(count(creation.replication));
                 let new = NewTopic::new(topic, count(creation.partitions), replication);
                 let new = creation.config.iter().fold(new, |new, (key, value)| new.set(key, value));

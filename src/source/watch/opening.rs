@@ -82,7 +82,7 @@ impl Opening {
         let mut stages = vec![doc! { "$changeStream": change_stream(stream, scope, position, extent) }];
         let comparing =
             if stream.collation.is_some() { Comparing::DespiteCollation } else { Comparing::Plainly };
-        let filter = pipeline::filter(&settings.watch, scope, comparing);
+        let filter = pipeline::filter(&settings.streamed(), scope, comparing);
         stages.extend(filter.map(|filter| doc! { "$match": filter }));
         stages.extend(stream.pipeline.iter().filter(|stage| !stage.contains_key(SPLIT)).cloned());
         if let Extent::One(reduction) = extent {

@@ -75,7 +75,7 @@ impl Reader {
         let Start { client, settings, position, same_deployment, read_ahead_bytes, metrics, losses } = start;
         Self {
             client,
-            scope: scope(&settings.watch),
+            scope: scope(&settings.streamed()),
             settings,
             position,
             metrics,
@@ -334,7 +334,7 @@ pub(in crate::source) async fn accepts(
     settings: &config::Source,
     position: &Position,
 ) -> Result<(), Failure> {
-    let scope = scope(&settings.watch);
+    let scope = scope(&settings.streamed());
     let asked = async {
         let splits = splits(client, settings).await?;
         let opening = Opening::new(settings, &scope, position, splits, Extent::OneByOne);

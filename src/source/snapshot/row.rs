@@ -1,0 +1,79 @@
+//! A copied document as the event that it is sent as. Pure.
+//!
+//! It has the form that the official connector's copy gives it: an insert whose `_id` says that it was copied. So every
+//! later stage, and every consumer, treats it as an insert.
+
+use crate::{
+    namespace::Namespace,
+    raw::{self, Document, Writer},
+};
+
+/// Appends the event of a document of `namespace`: `{_id: {_id: …, copyingData: true}, operationType: "insert",
+/// documentKey: {…}, fullDocument: …, ns: {db, coll}}`. `key` names the fields of a sharded collection's key.
+///
+/// # Errors
+/// When the document is not sound BSON.
+pub(in crate::source) fn write_row(
+    namespace: &Namespace,
+    key: &[String],
+    document: Document<'_>,
+    out: Vec<u8>,
+) -> Result<Vec<u8>, raw::Error> {
+    let id = document.get("_id")?;
+    let mut writer = Writer::new(out);
+    writer.begin();
+    writer.begin_document(b"_id");
+    if let Some(id) = id {
+        writer.value(b"_id", id.kind, id.value);
+    }
+    writer.boolean(b"copyingData", true);
+    writer.end();
+    writer.string(b"operationType", b"insert");
+    if let Some(id) = id {
+        writer.begin_document(b"documentKey");
+        for name in key.iter().filter(|name| *name != "_id") {
+            if let Some(field) = document.find(name)? {
+                writer.value(name.as_bytes(), field.kind, field.value);
+            }
+        }
+        writer.value(b"_id", id.kind, id.value);
+        writer.end();
+    }
+    writer.document(b"fullDocument", document);
+    writer.begin_document(b"ns");
+    writer.string(b"db", namespace.db.as_bytes());
+    writer.string(b"coll", namespace.coll.as_bytes());
+    writer.end();
+    writer.end();
+    Ok(writer.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawDocumentBuf, doc, rawdoc};
+
+    use super::*;
+
+    fn row(document: &RawDocumentBuf, key: &[&str]) -> bson::Document {
+        let namespace = Namespace { db: "shop".into(), coll: "a.b".into() };
+        let key: Vec<String> = key.iter().map(|name| String::from(*name)).collect();
+        let document = Document::new(document.as_bytes()).expect("a document");
+        let bytes = write_row(&namespace, &key, document, Vec::new()).expect("sound");
+        bson::deserialize_from_slice(&bytes).expect("sound")
+    }
+
+    #[test]
+    fn a_row_has_the_form_of_the_official_connectors_copy() {
+        let expected = doc! {
+            "_id": { "_id": 1, "copyingData": true }, "operationType": "insert", "documentKey": { "_id": 1 },
+            "fullDocument": { "a": "x", "_id": 1 }, "ns": { "db": "shop", "coll": "a.b" },
+        };
+        assert_eq!(row(&rawdoc! { "a": "x", "_id": 1 }, &[]), expected);
+    }
+
+    #[test]
+    fn the_key_of_a_sharded_collection_has_its_shard_key() {
+        let row = row(&rawdoc! { "_id": 1, "a": "x" }, &["a", "b", "_id"]);
+        assert_eq!(row.get_document("documentKey").ok(), Some(&doc! { "a": "x", "_id": 1 }));
+    }
+}
