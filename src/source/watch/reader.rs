@@ -309,7 +309,7 @@ async fn splits(client: &Client, settings: &config::Source) -> Result<bool, Read
     let reply = within(settings, request).await?;
     let version = reply
         .get_array("versionArray")
-        .map(|version| version.iter().filter_map(|part| part.as_i32()).collect::<Vec<_>>());
+        .map(|version| version.iter().filter_map(bson::Bson::as_i32).collect::<Vec<_>>());
     Ok(can_split(&version.unwrap_or_default()))
 }
 
