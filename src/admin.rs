@@ -142,6 +142,8 @@ fn half_report(half: &Half) -> Value {
             "inFlightBytes": metrics.in_flight_bytes.load(Relaxed),
             "unsent": metrics::unsent_report(metrics),
             "reopens": metrics.reopens.load(Relaxed),
+            "historyLosses": metrics.history_losses.load(Relaxed),
+            "oplogWindowSeconds": metrics.oplog_window_seconds(),
             "lost": metrics.gap().map(|gap| json!({ "after": time(gap.after), "before": time(gap.until) })),
             "snapshot": metrics::snapshot_report(metrics),
             "acknowledged": time(metrics.acknowledged_time()),

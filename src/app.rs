@@ -145,6 +145,7 @@ impl Halves {
                 checkpoint: settings.checkpoint.clone(),
                 memory_bytes,
                 sizes: Arc::default(),
+                losses: Arc::default(),
                 metrics,
                 requests,
                 stop: stop.clone(),

@@ -21,7 +21,7 @@ mod units;
 #[cfg(test)]
 mod example_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::BTreeMap,

@@ -48,10 +48,20 @@ pub fn code(error: &Error) -> Option<i32> {
 /// Server error codes by name: <https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml>.
 pub mod codes {
     #![allow(missing_docs, reason = "the names are the server's")]
+    pub const BAD_VALUE: i32 = 2;
+    pub const FAILED_TO_PARSE: i32 = 9;
     pub const UNAUTHORIZED: i32 = 13;
+    pub const TYPE_MISMATCH: i32 = 14;
     pub const AUTHENTICATION_FAILED: i32 = 18;
+    pub const ILLEGAL_OPERATION: i32 = 20;
     pub const CURSOR_NOT_FOUND: i32 = 43;
+    pub const NO_MATCHING_DOCUMENT: i32 = 47;
+    pub const COMMAND_NOT_FOUND: i32 = 59;
+    pub const INVALID_OPTIONS: i32 = 72;
+    pub const INVALID_NAMESPACE: i32 = 73;
+    pub const COMMAND_NOT_SUPPORTED: i32 = 115;
     pub const CAPPED_POSITION_LOST: i32 = 136;
+    pub const INVALID_PIPELINE_OPERATOR: i32 = 168;
     pub const INVALID_RESUME_TOKEN: i32 = 260;
     pub const CHANGE_STREAM_FATAL_ERROR: i32 = 280;
     pub const CHANGE_STREAM_HISTORY_LOST: i32 = 286;
@@ -62,6 +72,9 @@ pub mod codes {
     pub const NO_REPLICATION_ENABLED: i32 = 76;
     pub const CHANGE_STREAM_NEEDS_REPLICA_SET: i32 = 40573;
     pub const INTERRUPTED_AT_SHUTDOWN: i32 = 11600;
+    pub const UNKNOWN_FIELD: i32 = 40415;
+    /// One member of an event that is to be split is over 16 MB itself. Has no name.
+    pub const SPLIT_FAILED: i32 = 7_182_500;
 }
 
 /// Whether there was no (complete) answer: the server is gone, changing or out of reach.
@@ -180,6 +193,15 @@ pub async fn operation_time(client: &Client) -> Result<ClusterTime, Failure> {
         Failure::stop("the MongoDB server reports no operation time; it has to be a replica set")
     })?;
     Ok(ClusterTime { seconds: time.time, increment: time.increment })
+}
+
+/// The earliest time that the deployment's next operation can have.
+///
+/// # Errors
+/// When the deployment does not answer.
+pub async fn next_operation_time(client: &Client) -> Result<ClusterTime, Failure> {
+    let ClusterTime { seconds, increment } = operation_time(client).await?;
+    Ok(ClusterTime { seconds, increment: increment + 1 })
 }
 
 async fn run(client: &Client, db: &str, command: Document, what: &str) -> Result<Document, Failure> {

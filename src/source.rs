@@ -13,6 +13,8 @@
 
 mod start;
 
+mod history;
+mod oplog;
 pub mod snapshot;
 pub mod watch;
 
@@ -26,6 +28,7 @@ mod deliver;
 pub mod publish;
 
 mod flow;
+mod heartbeat;
 pub mod progress;
 
 mod metrics;
@@ -49,6 +52,7 @@ use self::{
     watch::Watcher,
 };
 pub use self::{
+    history::Losses,
     metrics::Metrics,
     requests::{Answer, Ask, Requests},
     start::{now, with_everything},
@@ -80,6 +84,8 @@ pub struct Context {
     pub memory_bytes: usize,
     /// What is known of the sizes that topics take.
     pub sizes: Arc<publish::Sizes>,
+    /// What is known of lost history.
+    pub losses: Arc<Losses>,
     /// Counters and gauges.
     pub metrics: Arc<Metrics>,
     /// What the source is asked for from outside.
@@ -121,6 +127,8 @@ async fn run_with(
     };
     let (deployment, ()) = tokio::try_join!(mongo::deployment_id(client), reached)?;
     let identity = Identity { deployment, owner: context.owner.clone(), epoch: 0 };
+    // From here on the position is known to be of this deployment, where that can be known.
+    let same_deployment = identity.deployment.is_some();
     let (store, identity, position) = start::position(client, context, identity, publisher).await?;
     let metrics = &context.metrics;
     metrics.started(&position);
@@ -131,6 +139,7 @@ async fn run_with(
         context.checkpoint.interval,
         Arc::clone(metrics),
     );
+    let _window = oplog::Monitor::start(client.clone(), Arc::clone(&context.settings), Arc::clone(metrics));
     let delivery = Delivery::new(&context.settings, publisher, metrics, &context.sizes);
     let mut flow =
         Flow::new(client, context, delivery, Arc::clone(publisher), keeper, position.clone(), share);
@@ -138,8 +147,15 @@ async fn run_with(
         flow.run_without_stream().await
     } else {
         let settings = Arc::clone(&context.settings);
-        let watcher =
-            Watcher::start(client.clone(), settings, position, share.read_ahead_bytes, Arc::clone(metrics));
+        let watcher = Watcher::start(watch::Start {
+            client: client.clone(),
+            settings,
+            position,
+            same_deployment,
+            read_ahead_bytes: share.read_ahead_bytes,
+            metrics: Arc::clone(metrics),
+            losses: Arc::clone(&context.losses),
+        });
         flow.run(watcher).await
     };
     let stored = flow.finish();

@@ -66,6 +66,8 @@ const SOURCE: &[Metric<source::Metrics>] = &[
     counter("source_history_losses", "Times that changes were lost, the oplog no longer having them", |m| {
         m.history_losses.load(Relaxed)
     }),
+    counter("source_reduced_events", "Events over 16 MB that were sent in part", |m| m.reduced.load(Relaxed)),
+    counter("source_heartbeats", "Heartbeat records sent", |m| m.heartbeats.load(Relaxed)),
     counter("source_checkpoints", "Checkpoints stored", |m| m.checkpoints.load(Relaxed)),
     counter("source_snapshot_documents", "Documents copied by snapshots", |m| {
         m.snapshot_documents.load(Relaxed)
@@ -126,6 +128,7 @@ impl Collector for StatusCollector {
         });
         encode_all(&mut encoder, SOURCE, &sources)?;
         encode_by_reason(&mut encoder, &sources)?;
+        encode_oplog_window(&mut encoder, &sources)?;
         let sinks = halves().filter_map(|half| match &half.metrics {
             Metrics::Sink(metrics) => Some((&**half, &**metrics)),
             Metrics::Source(_) => None,
@@ -173,6 +176,27 @@ fn encode_by_reason<'a>(
                 ConstCounter::new(value(metrics, reason)).encode(encoder)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Only of sources that may read the oplog: no sample is better than a wrong one.
+fn encode_oplog_window<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    sources: &(impl Iterator<Item = (&'a Half, &'a source::Metrics)> + Clone),
+) -> fmt::Result {
+    let known =
+        || sources.clone().filter_map(|(half, metrics)| Some((half, metrics.oplog_window_seconds()?)));
+    if known().next().is_none() {
+        return Ok(());
+    }
+    let help = "Seconds between the stored checkpoint and the oldest entry of the oplog";
+    let mut family =
+        encoder.encode_descriptor("source_oplog_window_seconds", help, None, MetricType::Gauge)?;
+    for (half, seconds) in known() {
+        let labels = [("kind", half.kind()), ("name", half.name.as_str())];
+        let encoder = family.encode_family(&labels)?;
+        ConstGauge::new(i64::try_from(seconds).unwrap_or(i64::MAX)).encode(encoder)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bson::Document;
-use mongodb::options::ReadPreference;
+use mongodb::options::{Collation, ReadPreference};
 
 use super::{ClusterTime, Kafka, Mongodb, Template};
 use crate::{
@@ -75,8 +75,8 @@ pub struct Stream {
     pub null_lookup: NullLookup,
     /// Whether DDL events are asked for.
     pub show_expanded_events: bool,
-    /// The collation of the stream's filter.
-    pub collation: Option<Document>,
+    /// The collation of the user's stages.
+    pub collation: Option<Collation>,
     /// What the server's log and profiler show beside the stream.
     pub comment: String,
     /// Which members are read; the connection string's by default.

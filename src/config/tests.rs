@@ -27,7 +27,7 @@ fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Problem
     loaded.expect("the jail ran")
 }
 
-fn settings(text: &str) -> Settings {
+pub(crate) fn settings(text: &str) -> Settings {
     load_with(text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
 }
 

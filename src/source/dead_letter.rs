@@ -13,7 +13,7 @@ use super::{
     stages::without_members,
 };
 use crate::{
-    config::{ErrorPolicy, Errors},
+    config::{ErrorPolicy, Errors, LargeEvent},
     json,
     raw::Document,
 };
@@ -59,14 +59,18 @@ impl Reason {
         self as usize
     }
 
-    /// What the settings say to do, where they say it for records: events over the server's limit are handled before
-    /// there is one.
+    /// What the settings say to do.
     pub fn policy(self, errors: &Errors) -> ErrorPolicy {
         match self {
             Self::Encoding => errors.encoding,
             Self::RecordTooLarge => errors.record_too_large,
             Self::MissingImage => errors.missing_image,
-            Self::EventTooLarge => ErrorPolicy::Fail,
+            // What can be reduced does not come here.
+            Self::EventTooLarge => match errors.event_too_large {
+                LargeEvent::Fail | LargeEvent::Reduce => ErrorPolicy::Fail,
+                LargeEvent::DeadLetter => ErrorPolicy::DeadLetter,
+                LargeEvent::Skip => ErrorPolicy::Skip,
+            },
         }
     }
 

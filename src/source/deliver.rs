@@ -3,7 +3,7 @@
 mod destination;
 mod refuse;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -11,13 +11,15 @@ use self::destination::{Destination, Destinations, Finder};
 use super::{
     Metrics,
     decode::Change,
-    encode::{Buffers, Encoded},
+    encode::{Buffers, Encoded, Headers},
+    heartbeat,
     publish::{self, Lesson, Publisher, Record, Sizes, Topic, Undelivered},
     stages::Stages,
 };
 use crate::{
     config::{self, ErrorPolicy},
     kafka,
+    position::ResumeToken,
     retry::Failure,
 };
 
@@ -32,6 +34,7 @@ pub(super) struct Delivery {
     finder: Finder,
     destinations: Destinations,
     dead_letters: Option<Destination>,
+    heartbeats: Option<Destination>,
     log: refuse::Log,
 }
 
@@ -64,6 +67,7 @@ impl Delivery {
             finder: Finder::new(settings, publisher, sizes),
             destinations: Destinations::default(),
             dead_letters: None,
+            heartbeats: None,
             log: refuse::Log::default(),
         }
     }
@@ -81,7 +85,7 @@ impl Delivery {
         self.metrics.event(change.time);
         let number = match self.destinations.find(db, change.coll) {
             Some(number) => number,
-            None => Box::pin(self.add_destination(db, change.coll)).await?,
+            None => Box::pin(self.destination(db, change.coll)).await?,
         };
         let plan = &self.destinations.get(number).plan;
         let encoded = match self.stages.encode(change, plan, &mut self.buffers) {
@@ -103,11 +107,35 @@ impl Delivery {
             let bytes = record.bytes();
             return Box::pin(self.too_large(change, number, bytes, group)).await;
         }
-        self.send(change, &destination.topic, record, group).await?;
+        self.send(|| self.place(change), &destination.topic, record, group).await?;
         if encoded == Encoded::RecordAndTombstone {
             record.value = None;
-            self.send(change, &destination.topic, record, group).await?;
+            self.send(|| self.place(change), &destination.topic, record, group).await?;
         }
+        Ok(())
+    }
+
+    /// Hands on a heartbeat for `topic`, which is always the same.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub(super) async fn heartbeat(
+        &mut self,
+        topic: &str,
+        token: &ResumeToken,
+        group: &mut Group,
+    ) -> Result<(), Failure> {
+        if self.heartbeats.is_none() {
+            self.heartbeats = Some(self.finder.find_own(topic).await?);
+        }
+        let place = || format!("source {}: a heartbeat", self.settings.name);
+        heartbeat::write_key(token, &mut self.buffers.key)
+            .map_err(|error| Failure::stop(format!("{}: {error}", place())))?;
+        let handle = &self.heartbeats.as_ref().expect("just found").topic;
+        let key = &self.buffers.key;
+        let record = Record { key, value: None, headers: Headers::NONE, timestamp: None, partition: None };
+        self.send(place, handle, record, group).await?;
+        self.metrics.heartbeats.fetch_add(1, Relaxed);
         Ok(())
     }
 
@@ -132,7 +160,7 @@ impl Delivery {
     /// Hands a record to librdkafka, when there is room for it.
     async fn send(
         &self,
-        change: &Change<'_>,
+        place: impl Fn() -> String + Send,
         topic: &Topic,
         record: Record<'_>,
         group: &mut Group,
@@ -146,7 +174,7 @@ impl Delivery {
                     tokio::time::sleep(publish::QUEUE_FULL_PAUSE).await;
                 }
                 Err(code) => {
-                    let place = self.place(change);
+                    let place = place();
                     return Err(kafka::failure(&format!("{place}: a record of {bytes} bytes"), code));
                 }
             }
@@ -157,8 +185,11 @@ impl Delivery {
         Ok(())
     }
 
-    /// Finds out where the changes of a namespace go; gives its number.
-    async fn add_destination(&mut self, db: &str, coll: Option<&str>) -> Result<usize, Failure> {
+    /// The number of a namespace's destination, which is found out for the first change.
+    async fn destination(&mut self, db: &str, coll: Option<&str>) -> Result<usize, Failure> {
+        if let Some(number) = self.destinations.find(db, coll) {
+            return Ok(number);
+        }
         let plan = self
             .stages
             .plan(db, coll)

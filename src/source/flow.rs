@@ -2,9 +2,12 @@
 
 mod copy;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use mongodb::Client;
@@ -13,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, Metrics, decode,
     deliver::{Delivery, Group},
+    heartbeat::Heartbeat,
     progress::Progress,
     publish::{self, MAX_GROUPS, Publisher},
     requests::Requests,
@@ -63,6 +67,7 @@ pub(super) struct Flow {
     keeper: Keeper,
     delivery: Delivery,
     progress: Progress,
+    heartbeat: Option<Heartbeat>,
     snapshot: Snapshot,
     /// At which times the stream can be held.
     clean: Clean,
@@ -108,6 +113,7 @@ impl Flow {
             keeper,
             delivery,
             progress: Progress::default(),
+            heartbeat: context.settings.heartbeat.clone().map(|it| Heartbeat::new(it, Instant::now())),
             read: position,
             records_sent: 0,
             in_flight_bytes: share.in_flight_bytes,
@@ -152,6 +158,7 @@ impl Flow {
     /// Hands all events of a reply to Kafka, in groups.
     async fn publish(&mut self, batch: &Batch) -> Result<(), Failure> {
         let mut group = self.begin_group();
+        let records_before = self.records_sent;
         let mut last = None;
         for element in self.malformed(batch.events())?.elements() {
             let event = self.malformed(element)?.as_document();
@@ -159,8 +166,10 @@ impl Flow {
             let change = decode::decode(event).map_err(|error| {
                 Failure::stop(format!("source {}: after {}: {error}", self.settings.name, self.read))
             })?;
-            if self.is_watched(&change) {
-                self.delivery.change(&change, &mut group).await?;
+            match &batch.too_large {
+                _ if !self.is_watched(&change) => {}
+                None => self.delivery.change(&change, &mut group).await?,
+                Some(error) => Box::pin(self.delivery.event_too_large(&change, error, &mut group)).await?,
             }
             self.follow(&change).await?;
             last = change.time.or(last);
@@ -171,9 +180,21 @@ impl Flow {
             }
         }
         self.clean.handed_on(last.unwrap_or_default());
+        let has_records = group.records as u64 + self.records_sent > records_before;
+        self.beat(has_records, batch, &mut group).await?;
         self.read = self.read.moved_to(&batch.after);
         self.end_group(&group, self.read.clone()).await?;
         self.account()
+    }
+
+    /// Sends a heartbeat with the last group of `batch` when one is due.
+    async fn beat(&mut self, has_records: bool, batch: &Batch, group: &mut Group) -> Result<(), Failure> {
+        let Some(heartbeat) = &mut self.heartbeat else { return Ok(()) };
+        let token = batch.after.token.as_ref();
+        match token.filter(|token| heartbeat.is_due(has_records, token, Instant::now())) {
+            Some(token) => Box::pin(self.delivery.heartbeat(heartbeat.topic(), token, group)).await,
+            None => Ok(()),
+        }
     }
 
     fn begin_group(&self) -> Group {

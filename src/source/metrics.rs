@@ -26,6 +26,10 @@ pub struct Metrics {
     pub in_flight_bytes: AtomicU64,
     /// Times that the stream was opened again after an error.
     pub reopens: AtomicU64,
+    /// Events over 16 MB that were sent in part.
+    pub reduced: AtomicU64,
+    /// Heartbeat records.
+    pub heartbeats: AtomicU64,
     /// Checkpoints stored.
     pub checkpoints: AtomicU64,
     /// Changes that were skipped, by [`Reason`].
@@ -50,6 +54,8 @@ pub struct Metrics {
     acknowledged: AtomicU64,
     /// Cluster time of the stored checkpoint, packed the same way.
     stored: AtomicU64,
+    /// Seconds between the stored checkpoint and the oldest entry of the oplog, plus one; 0 while that is unknown.
+    oplog_window: AtomicU64,
 }
 
 impl Metrics {
@@ -131,6 +137,21 @@ impl Metrics {
     /// The stream is opened again.
     pub fn reopened(&self) {
         self.reopens.fetch_add(1, Relaxed);
+    }
+
+    /// The position is no longer in the oplog.
+    pub fn history_lost(&self) {
+        self.history_losses.fetch_add(1, Relaxed);
+    }
+
+    /// What lies between the stored checkpoint and the oldest entry of the oplog, where that is known.
+    pub fn set_oplog_window(&self, window: Option<Duration>) {
+        self.oplog_window.store(window.map_or(0, |window| window.as_secs() + 1), Relaxed);
+    }
+
+    /// Seconds between the stored checkpoint and the oldest entry of the oplog, where that is known.
+    pub fn oplog_window_seconds(&self) -> Option<u64> {
+        self.oplog_window.load(Relaxed).checked_sub(1)
     }
 
     /// Cluster time up to which everything is acknowledged.

@@ -2,7 +2,7 @@
 
 use mongodb::Client;
 
-use super::{Context, publish::Publisher, snapshot};
+use super::{Context, history, publish::Publisher, snapshot, watch};
 use crate::{
     checkpoint::{self, Checkpoint, Identity, Store},
     config::{self, ClusterTime, SnapshotMode, Start},
@@ -53,6 +53,9 @@ async fn stored_or_first(
     let source = &context.settings.name;
     if let Some(found) = found {
         check_deployment(place, found.deployment.as_deref(), identity.deployment.as_deref())?;
+        if let Some(loss) = context.losses.take() {
+            return history::lost_history(client, &context.settings, &found.position, &loss).await;
+        }
         let token = found.position.token.as_ref().filter(|_| context.identifiers).map(ResumeToken::data);
         tracing::info!(source, position = %found.position, token, from = place, "resuming");
         if context.settings.snapshot.mode == SnapshotMode::Only && found.position.snapshot.is_none() {
@@ -64,7 +67,9 @@ async fn stored_or_first(
         Start::At(time) => Position::at_time(0, *time),
         Start::Latest => now(client, 0).await?,
         Start::After(data) => {
-            Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data(data))
+            let position = Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data(data));
+            watch::accepts(client, &context.settings, &position).await?;
+            position
         }
     };
     // What is created from here on comes with the stream.
@@ -83,8 +88,7 @@ async fn stored_or_first(
 /// # Errors
 /// When the deployment does not answer.
 pub async fn now(client: &Client, generation: u64) -> Result<Position, Failure> {
-    let ClusterTime { seconds, increment } = mongo::operation_time(client).await?;
-    Ok(Position::at_time(generation, ClusterTime { seconds, increment: increment + 1 }))
+    Ok(Position::at_time(generation, mongo::next_operation_time(client).await?))
 }
 
 /// `position` with everything left to copy.

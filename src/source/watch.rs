@@ -6,47 +6,55 @@
 //!
 //! Whatever may pass by itself is retried here for as long as it takes: the stream is opened again after the last
 //! token that was read. What cannot pass ends the reader with the reason.
+//!
+//! ```text
+//! pipeline ▶ opening ▶ reader ▶ split          an event is whole again before it is handed on
+//!                      reader ▶ judge ▶ large  what the server cannot send whole is sent in part, or named
+//! ```
 
 mod pipeline;
 
-use std::{sync::Arc, time::Duration};
+mod opening;
 
-use bson::{Document, doc};
-use futures_util::StreamExt;
-use mongodb::{
-    Client,
-    error::Error,
-    options::{AggregateOptions, ReadConcern},
-    raw_batch_cursor::{RawBatch, RawBatchCursor},
-};
+mod reader;
+
+mod split;
+
+mod judge;
+mod large;
+
+use std::sync::Arc;
+
+use mongodb::{Client, raw_batch_cursor::RawBatch};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     task::JoinHandle,
 };
 
 pub use self::pipeline::{Scope, scope};
-use crate::{
-    config,
-    mongo::{self, codes},
-    position::{Position, ResumeToken},
-    raw,
-    retry::{Backoff, Failure, Verdict},
-    source::Metrics,
-};
-
-/// What is added to the server's own waiting time before a silent connection counts as dead. The driver has no
-/// socket timeout, and a stopped server keeps its connections open.
-const SILENCE: Duration = Duration::from_secs(15);
+use self::reader::Reader;
+pub(super) use self::reader::accepts;
+use super::{Metrics, history::Losses};
+use crate::{config, position::Position, raw, retry::Failure};
 
 /// Replies that wait at most; the bound in bytes is what counts.
 const CHANNEL_REPLIES: usize = 64;
 
 /// A reply of the server, holding its place in the byte budget.
 pub struct Batch {
-    reply: RawBatch,
+    content: Content,
     /// Where the stream stands after this reply.
     pub after: Position,
+    /// Why the server could not send the event: then it is the only one, and there is no more of it than what it was.
+    pub too_large: Option<String>,
     _room: OwnedSemaphorePermit,
+}
+
+enum Content {
+    /// As the server sent it.
+    Reply(RawBatch),
+    /// An array of events.
+    Events(Vec<u8>),
 }
 
 impl Batch {
@@ -55,13 +63,28 @@ impl Batch {
     /// # Errors
     /// When the reply is not what a cursor's reply looks like.
     pub fn events(&self) -> Result<raw::Document<'_>, raw::Error> {
-        Ok(parse(&self.reply)?.events)
+        match &self.content {
+            Content::Reply(reply) => Ok(parse(reply)?.events),
+            Content::Events(events) => raw::Document::new(events),
+        }
     }
 
     /// Whether there is no event in it.
     pub fn is_empty(&self) -> bool {
         self.events().is_ok_and(raw::Document::is_empty)
     }
+}
+
+/// What a reader needs.
+pub(super) struct Start {
+    pub(super) client: Client,
+    pub(super) settings: Arc<config::Source>,
+    pub(super) position: Position,
+    /// Whether the position is known to be of this deployment.
+    pub(super) same_deployment: bool,
+    pub(super) read_ahead_bytes: usize,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) losses: Arc<Losses>,
 }
 
 /// Reads a change stream in a task of its own.
@@ -71,25 +94,10 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts reading after `position`.
-    pub fn start(
-        client: Client,
-        settings: Arc<config::Source>,
-        position: Position,
-        read_ahead_bytes: usize,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    /// Starts reading as `start` says.
+    pub(super) fn start(start: Start) -> Self {
         let (sender, batches) = mpsc::channel(CHANNEL_REPLIES);
-        let reader = Reader {
-            client,
-            scope: scope(&settings.streamed()),
-            settings,
-            position,
-            room: Arc::new(Semaphore::new(read_ahead_bytes)),
-            read_ahead_bytes,
-            metrics,
-        };
-        Self { batches, task: tokio::spawn(reader.run(sender)) }
+        Self { batches, task: tokio::spawn(Reader::new(start).run(sender)) }
     }
 
     /// The next reply. Safe to drop while waiting.
@@ -111,181 +119,6 @@ impl Watcher {
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-struct Reader {
-    client: Client,
-    settings: Arc<config::Source>,
-    scope: Scope,
-    position: Position,
-    room: Arc<Semaphore>,
-    read_ahead_bytes: usize,
-    metrics: Arc<Metrics>,
-}
-
-impl Reader {
-    async fn run(mut self, sender: mpsc::Sender<Batch>) -> Result<(), Failure> {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-        loop {
-            let opened = self.position.clone();
-            let outcome = self.read(&sender).await;
-            if sender.is_closed() {
-                return Ok(());
-            }
-            if self.position != opened {
-                backoff.reset();
-            }
-            match outcome {
-                // The cursor was closed: an invalidate event was its last.
-                Ok(()) if self.position != opened => {
-                    tracing::info!(source = self.settings.name, position = %self.position, "reopening the change stream");
-                    continue;
-                }
-                Ok(()) => {
-                    tracing::warn!(
-                        source = self.settings.name,
-                        "the server closed the change stream at once"
-                    );
-                }
-                Err(error) => {
-                    let failure = self.judge(&error).await;
-                    if failure.verdict == Verdict::Stop {
-                        return Err(failure);
-                    }
-                    tracing::warn!(source = self.settings.name, error = %failure, "the change stream broke off");
-                }
-            }
-            let pause = backoff.next_pause();
-            self.metrics.reopened();
-            tracing::info!(source = self.settings.name, ?pause, position = %self.position, "reopening the change stream");
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Reads one cursor to its end.
-    async fn read(&mut self, sender: &mpsc::Sender<Batch>) -> Result<(), ReadError> {
-        let patience = self.settings.stream.max_await + SILENCE;
-        let mut cursor = within(patience, self.open()).await?;
-        loop {
-            let next = within(patience, async { cursor.next().await.transpose() });
-            let Some(reply) = next.await? else { return Ok(()) };
-            let parsed = parse(&reply)?;
-            if let Some(token) = parsed.token {
-                self.position = self.position.after(ResumeToken::new(token)?);
-            }
-            let bytes = reply.as_raw_document().as_bytes().len();
-            self.metrics.read(bytes);
-            let permits = u32::try_from(bytes.min(self.read_ahead_bytes)).unwrap_or(u32::MAX);
-            let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
-            let room = room.expect("nobody closes the semaphore");
-            if sender.send(Batch { reply, after: self.position.clone(), _room: room }).await.is_err() {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn open(&self) -> Result<RawBatchCursor, Error> {
-        let stages = pipeline::stages(&self.settings, &self.scope, &self.position);
-        let options = AggregateOptions::builder()
-            .read_concern(ReadConcern::majority())
-            .max_await_time(self.settings.stream.max_await)
-            .batch_size(self.settings.stream.batch_size)
-            .comment(bson::Bson::String(self.settings.stream.comment.clone()))
-            .build();
-        match &self.scope {
-            Scope::Collection(namespace) => {
-                let collection = self.client.database(&namespace.db).collection::<Document>(&namespace.coll);
-                collection.aggregate(stages).with_options(options).batch().await
-            }
-            Scope::Database(db) => {
-                self.client.database(db).aggregate(stages).with_options(options).batch().await
-            }
-            Scope::Deployment => {
-                self.client.database("admin").aggregate(stages).with_options(options).batch().await
-            }
-        }
-    }
-
-    /// What the end of a cursor means.
-    async fn judge(&self, error: &ReadError) -> Failure {
-        let name = &self.settings.name;
-        let error = match error {
-            ReadError::Driver(error) => error,
-            ReadError::Silent(patience) => {
-                return Failure::retry(format!("the MongoDB server has been silent for {patience:?}"));
-            }
-            ReadError::Malformed(error) => {
-                return Failure::retry(format!("after {}: unusable reply: {error}", self.position));
-            }
-        };
-        match mongo::code(error) {
-            Some(
-                codes::CHANGE_STREAM_HISTORY_LOST
-                | codes::CHANGE_STREAM_FATAL_ERROR
-                | codes::INVALID_RESUME_TOKEN
-                | codes::CAPPED_POSITION_LOST,
-            ) => self.history_lost(error).await,
-            Some(codes::BSON_OBJECT_TOO_LARGE) => Failure::stop(format!(
-                "source {name}: the change after {} does not fit into 16 MB ({}); set full_document = \"default\" or \
-                 exclude its collection",
-                self.position,
-                mongo::describe(error)
-            )),
-            Some(codes::CHANGE_STREAM_NEEDS_REPLICA_SET) => Failure::stop(format!(
-                "source {name}: change streams need a replica set or a sharded cluster ({})",
-                mongo::describe(error)
-            )),
-            _ => mongo::failure(&format!("change stream of source {name}"), error),
-        }
-    }
-
-    /// The position is no longer in the oplog: says between which times changes are lost, and what can be done.
-    async fn history_lost(&self, error: &Error) -> Failure {
-        let oldest = self
-            .client
-            .database("local")
-            .collection::<Document>("oplog.rs")
-            .find_one(doc! {})
-            .sort(doc! { "$natural": 1 })
-            .projection(doc! { "ts": 1 })
-            .await;
-        let oldest = match oldest.ok().flatten().and_then(|entry| entry.get_timestamp("ts").ok()) {
-            Some(time) => format!("{}:{}", time.time, time.increment),
-            None => "the start of the oplog, which this user may not read".to_owned(),
-        };
-        Failure::stop(format!(
-            "source {}: the stored position ({}) is no longer in the oplog: changes between it and {oldest} are lost \
-             ({}). Nothing was skipped. To go on without them remove the checkpoint and set `start` to a time, or to \
-             \"latest\"; a longer oplog (replSetResizeOplog) prevents this",
-            self.settings.name,
-            self.position,
-            mongo::describe(error)
-        ))
-    }
-}
-
-/// Why a cursor ended.
-#[derive(Debug)]
-enum ReadError {
-    Driver(Error),
-    Silent(Duration),
-    Malformed(raw::Error),
-}
-
-impl From<raw::Error> for ReadError {
-    fn from(error: raw::Error) -> Self {
-        Self::Malformed(error)
-    }
-}
-
-async fn within<T>(
-    patience: Duration,
-    request: impl Future<Output = Result<T, Error>>,
-) -> Result<T, ReadError> {
-    match tokio::time::timeout(patience, request).await {
-        Ok(outcome) => outcome.map_err(ReadError::Driver),
-        Err(_) => Err(ReadError::Silent(patience)),
     }
 }
 

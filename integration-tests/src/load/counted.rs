@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 /// Documents of one bulk insert.
 const BULK: u32 = 5_000;
-const WRITERS: u32 = 2;
+const WRITERS: u32 = 4;
 /// Among so many writes one is a delete and one an insert.
 const ROUND: u64 = 50;
 const PACE: Duration = Duration::from_millis(5);
@@ -101,7 +101,7 @@ async fn run(
             break;
         }
         let round = u32::try_from(written / ROUND)? * WRITERS + writer;
-        // Each writer has every second hot document, and those beside the hot ones are deleted once each.
+        // Each writer has every fourth hot document, and those beside the hot ones are deleted once each.
         let hot = u32::try_from(written * u64::from(WRITERS) % u64::from(plan.hot))? + writer;
         match written % ROUND {
             0 if round < plan.hot => {

@@ -222,6 +222,8 @@ fn spawn(
     command.args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
     if let Some(megabytes) = options.oplog_mb {
         command.args(["--oplogSize", &megabytes.to_string()]);
+        // The oplog is cut off at the last checkpoint at most, of which there is one a minute otherwise.
+        command.args(["--syncdelay", "1"]);
     }
     if let Some(certificates) = certificates {
         command.args(["--tlsMode", "requireTLS", "--tlsAllowConnectionsWithoutCertificates"]);

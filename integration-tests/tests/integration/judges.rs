@@ -3,7 +3,8 @@
 use integration_tests::{
     ledger::Event,
     order::{self, Summary},
-    topic::Record,
+    replay::Replay,
+    topic::{Ends, Record, Visitor},
 };
 
 fn event(key: u8, token: &str) -> Event {
@@ -86,4 +87,84 @@ fn records_of_one_document_in_two_partitions_are_found() {
     records.extend([record(2, 0, "A1"), record(2, 1, "A4")]);
     let error = order::check(&events(), &records, 0).expect_err("key 1 is in two partitions");
     assert!(format!("{error:#}").contains("two keys or partitions"), "{error:#}");
+}
+
+/// A record of the document 1 for [`Replay`]: `row 2`, `insert`, `update 3` or `delete`, at a cluster time.
+fn counted(what: &str, offset: i64, time: u32) -> Record {
+    let (what, n) = what.split_once(' ').unwrap_or((what, "0"));
+    let n: i64 = n.parse().expect("a number");
+    let order = format!("82{time:08X}00000001FF");
+    let mut event = bson::doc! { "_id": { "_data": &order }, "operationType": what };
+    let mut headers = Vec::new();
+    match what {
+        "row" | "insert" => drop(event.insert("fullDocument", bson::doc! { "_id": 1, "n": n })),
+        "update" => {
+            let description = bson::doc! { "updatedFields": { "n": n }, "removedFields": [] };
+            event.insert("updateDescription", description);
+        }
+        _ => {}
+    }
+    if what == "row" {
+        event.insert("operationType", "insert");
+        let header = |key: &str, value: &str| (key.to_owned(), Some(value.as_bytes().to_vec()));
+        headers.extend([header("millrace.order", &order), header("millrace.snapshot", "true")]);
+    }
+    let value = Some(bson::serialize_to_vec(&event).expect("plain BSON"));
+    Record { topic: "db.c".to_owned(), partition: 0, offset, key: Some(vec![1]), value, headers }
+}
+
+/// Each run's records, each with a cluster time; the offsets go on from run to run.
+fn replayed(runs: &[&[(&str, u32)]]) -> Result<(), String> {
+    let (mut ends, mut offset) = (Vec::new(), 0);
+    for run in runs {
+        offset += run.len() as i64;
+        ends.push(Ends::from([(("db.c".to_owned(), 0), offset)]));
+    }
+    ends.pop();
+    let mut replay = Replay::new(ends);
+    for ((what, time), offset) in runs.iter().copied().flatten().zip(0..) {
+        replay.visit(&counted(what, offset, *time)).map_err(|error| format!("{error:#}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn rows_between_the_right_events_pass_and_so_does_a_replay_by_a_later_run() {
+    for runs in [
+        &[&[("row", 1), ("update 1", 2), ("update 2", 3)][..]][..],
+        &[&[("update 1", 2), ("row 1", 3), ("row 1", 4), ("update 2", 5), ("delete", 6)]],
+        &[&[("insert", 2), ("row", 3), ("update 1", 4)]],
+        &[&[("update 1", 2), ("update 2", 3)], &[("row 1", 2), ("update 2", 3), ("update 3", 4)]],
+        &[&[("update 1", 2)], &[("update 1", 2), ("row 1", 3)], &[("row 1", 3), ("update 2", 4)]],
+        &[&[("row", 1), ("delete", 2)], &[("delete", 2)]],
+    ] {
+        assert_eq!(replayed(runs), Ok(()), "{runs:?}");
+    }
+}
+
+#[test]
+fn a_row_behind_a_newer_event_or_before_an_older_one_is_found() {
+    for runs in [
+        &[&[("update 1", 2), ("row", 3)][..]][..],
+        &[&[("update 1", 2), ("row 2", 3), ("update 2", 4)]],
+        &[&[("row 1", 1), ("update 1", 2)]],
+        &[&[("row", 1), ("delete", 2), ("row", 3)]],
+        &[&[("row", 1), ("update 1", 2)], &[("row 1", 2), ("update 1", 3)]],
+        &[&[("row", 1)], &[("row 1", 2)]],
+        // The number is right and the order key is not.
+        &[&[("row", 3), ("update 1", 2)]],
+    ] {
+        assert!(replayed(runs).is_err(), "{runs:?}");
+    }
+}
+
+#[test]
+fn an_event_that_is_skipped_beside_a_snapshot_is_found() {
+    for runs in [
+        &[&[("row", 1), ("update 2", 2)][..]][..],
+        &[&[("update 2", 2)]],
+        &[&[("row", 1), ("update 1", 2)], &[("update 3", 4)]],
+    ] {
+        assert!(replayed(runs).is_err(), "{runs:?}");
+    }
 }

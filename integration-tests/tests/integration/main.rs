@@ -9,6 +9,7 @@ mod golden_debezium;
 mod harness;
 mod history;
 mod judges;
+mod large;
 mod namespaces;
 mod pipeline;
 mod process;

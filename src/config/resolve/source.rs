@@ -1,7 +1,7 @@
 //! One source's table.
 
 use bson::Document;
-use mongodb::options::ReadPreference;
+use mongodb::options::{Collation, ReadPreference};
 
 use super::{
     super::{
@@ -80,7 +80,7 @@ fn stream(reader: &mut Reader<'_>, name: &str, section: &Section<'_>) -> Option<
     let require_before_change = reader.list(section, "require_before_change", Pattern::parse);
     let null_lookup = reader.choice(section, "null_lookup");
     let show_expanded_events = reader.flag(section, "show_expanded_events");
-    let collation = optional(reader, section, "collation", parse_document);
+    let collation = optional(reader, section, "collation", parse_collation);
     let comment = optional(reader, section, "comment", |text| Ok(text.to_owned()));
     let read_preference = reader.choice(section, "read_preference");
     let split_large_events = reader.choice(section, "split_large_events");
@@ -307,6 +307,19 @@ fn parse_document(text: &str) -> Result<Document, Invalid> {
     json::read_document(text.as_bytes(), &mut bytes)
         .map_err(|error| Invalid(format!("is no JSON document: {error}")))?;
     bson::deserialize_from_slice(&bytes).map_err(|error| Invalid(format!("is no document: {error}")))
+}
+
+/// A collation as the server's documentation has it. The driver reads it without complaining of what it does not know.
+fn parse_collation(text: &str) -> Result<Collation, Invalid> {
+    let document = parse_document(text)?;
+    let not_collation = |reason: String| Invalid(format!("is no collation: {reason}"));
+    let collation: Collation = bson::deserialize_from_document(document.clone())
+        .map_err(|error| not_collation(error.to_string()))?;
+    let known = bson::serialize_to_document(&collation).map_err(|error| not_collation(error.to_string()))?;
+    match document.keys().find(|key| !known.contains_key(*key)) {
+        Some(unknown) => Err(not_collation(format!("it has no option {unknown:?}"))),
+        None => Ok(collation),
+    }
 }
 
 /// The stages of an aggregation pipeline, written as an Extended JSON array.

@@ -49,8 +49,9 @@ impl Finder {
         self.find_as(plan, self.creation.as_ref()).await
     }
 
-    /// The destination of dead letters. Properties of other topics are not theirs: compaction would keep one of each key.
-    pub(super) async fn find_dead_letters(&self, topic: &str) -> Result<Destination, Failure> {
+    /// The destination of what is no change: dead letters, heartbeats. Properties of other topics are not theirs:
+    /// compaction would keep one of each key.
+    pub(super) async fn find_own(&self, topic: &str) -> Result<Destination, Failure> {
         let creation = self.creation.as_ref().map(|creation| config::TopicCreation {
             config: std::collections::BTreeMap::new(),
             ..creation.clone()

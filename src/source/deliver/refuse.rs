@@ -82,6 +82,20 @@ impl Delivery {
         self.refuse(change, number, Reason::RecordTooLarge, &error, remedy, policy, group).await
     }
 
+    /// What is done about a change of which the server could not send more than what it was.
+    pub(in crate::source) async fn event_too_large(
+        &mut self,
+        change: &Change<'_>,
+        error: &str,
+        group: &mut Group,
+    ) -> Result<(), Failure> {
+        self.metrics.event(change.time);
+        let number = self.destination(change.db.unwrap_or_default(), change.coll).await?;
+        let remedy = "use a server that splits large events (MongoDB 6.0.9 or later of 6.0, or 7.0), ask for fewer                       images, or set errors.event_too_large";
+        let policy = Reason::EventTooLarge.policy(&self.settings.errors);
+        self.refuse(change, number, Reason::EventTooLarge, &error, remedy, policy, group).await
+    }
+
     /// Does as `policy` says with a change that cannot be sent. `number` is its destination's.
     #[allow(clippy::too_many_arguments, reason = "each says another thing about one change")]
     pub(super) async fn refuse(
@@ -133,7 +147,7 @@ impl Delivery {
         let topic = self.settings.errors.dead_letter_topic.clone();
         let topic = topic.expect("the configuration has a topic where a policy needs it");
         if self.dead_letters.is_none() {
-            self.dead_letters = Some(self.finder.find_dead_letters(&topic).await?);
+            self.dead_letters = Some(self.finder.find_own(&topic).await?);
         }
         let Destination { topic: handle, most, .. } = self.dead_letters.as_ref().expect("just found");
         let plan = &self.destinations.get(number).plan;
@@ -143,7 +157,7 @@ impl Delivery {
             Failure::stop(format!("{place}: {message}, and cannot go to topic {topic}: {error}"))
         })?;
         let record = self.buffers.record(Some(&self.buffers.value), None);
-        self.send(change, handle, record, group).await
+        self.send(|| self.place(change), handle, record, group).await
     }
 }
 

@@ -1,16 +1,12 @@
-//! Which stream to open, and its stages. Pure.
+//! Which stream to open, and what the server filters in it. Pure.
 //!
 //! The narrowest stream that covers the patterns is opened, and the server filters it on `ns.coll` (and `ns.db`):
 //! a filter on `ns` as a whole cannot be pushed down into the oplog scan and is many times slower. Events that are of
 //! no collection (dropDatabase, invalidate) and renames into the watched set pass the filter too.
 
-use bson::{Bson, Document, Regex, Timestamp, doc};
+use bson::{Bson, Document, Regex, doc};
 
-use crate::{
-    config::{self, FullDocument},
-    namespace::{Glob, Namespace, Pattern, Patterns},
-    position::Position,
-};
+use crate::namespace::{Glob, Namespace, Pattern, Patterns};
 
 /// What a change stream is opened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,43 +38,20 @@ pub fn scope(watch: &Patterns) -> Scope {
     }
 }
 
-/// The stages that open the stream at `position`.
-pub(super) fn stages(settings: &config::Source, scope: &Scope, position: &Position) -> Vec<Document> {
-    let mut stream = Document::new();
-    if *scope == Scope::Deployment {
-        stream.insert("allChangesForCluster", true);
-    }
-    let full_document = match settings.stream.full_document {
-        FullDocument::Default => None,
-        FullDocument::UpdateLookup => Some("updateLookup"),
-        FullDocument::WhenAvailable => Some("whenAvailable"),
-        FullDocument::Required => Some("required"),
-    };
-    if let Some(full_document) = full_document {
-        stream.insert("fullDocument", full_document);
-    }
-    // startAfter takes every token that resumeAfter takes, and those of invalidate events too.
-    match &position.token {
-        Some(token) => {
-            let token =
-                bson::deserialize_from_slice::<Document>(token.as_bytes()).expect("tokens are documents");
-            stream.insert("startAfter", token)
-        }
-        None => stream.insert(
-            "startAtOperationTime",
-            Timestamp { time: position.time.seconds, increment: position.time.increment },
-        ),
-    };
-    let mut stages = vec![doc! { "$changeStream": stream }];
-    stages.extend(filter(&settings.streamed(), scope).map(|filter| doc! { "$match": filter }));
-    stages
+/// How the filter compares names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparing {
+    /// By equality, where a pattern is a name.
+    Plainly,
+    /// By regular expressions alone: a collation changes what is equal, and leaves them as they are.
+    DespiteCollation,
 }
 
 /// The server's filter; `None` where the stream has just what is watched.
-fn filter(watch: &Patterns, scope: &Scope) -> Option<Document> {
+pub(super) fn filter(watch: &Patterns, scope: &Scope, comparing: Comparing) -> Option<Document> {
     let within = matches!(scope, Scope::Database(_) | Scope::Collection(_));
     let any = |side: &str, patterns: &[Pattern]| -> Vec<Document> {
-        patterns.iter().map(|pattern| condition(side, pattern, within)).collect()
+        patterns.iter().map(|pattern| condition(side, pattern, within, comparing)).collect()
     };
     let included = any("ns", &watch.include);
     let excluded = any("ns", &watch.exclude);
@@ -100,7 +73,7 @@ fn filter(watch: &Patterns, scope: &Scope) -> Option<Document> {
         // expression would make of a database alone cannot be told; the drops of its collections are matched.
         let mut databases = vec![doc! { "ns": { "$exists": false } }];
         databases.extend(watch.include.iter().filter_map(|pattern| match pattern {
-            Pattern::Glob { db, .. } => Some(one_of("ns.db", db)),
+            Pattern::Glob { db, .. } => Some(one_of("ns.db", db, comparing)),
             Pattern::Regex(_) => None,
         }));
         doc! { "ns.coll": { "$exists": false }, "$or": databases }
@@ -113,14 +86,14 @@ fn filter(watch: &Patterns, scope: &Scope) -> Option<Document> {
 }
 
 /// The condition that the namespace in `side` matches `pattern`; empty where all do.
-fn condition(side: &str, pattern: &Pattern, database_is_given: bool) -> Document {
+fn condition(side: &str, pattern: &Pattern, database_is_given: bool, comparing: Comparing) -> Document {
     match pattern {
         Pattern::Glob { db, coll } => {
             let mut condition = Document::new();
             if !database_is_given {
-                condition.extend(one_of(&format!("{side}.db"), db));
+                condition.extend(one_of(&format!("{side}.db"), db, comparing));
             }
-            condition.extend(one_of(&format!("{side}.coll"), coll));
+            condition.extend(one_of(&format!("{side}.coll"), coll, comparing));
             condition
         }
         Pattern::Regex(regex) => {
@@ -130,11 +103,11 @@ fn condition(side: &str, pattern: &Pattern, database_is_given: bool) -> Document
     }
 }
 
-fn one_of(field: &str, glob: &Glob) -> Document {
+fn one_of(field: &str, glob: &Glob, comparing: Comparing) -> Document {
     let value: Bson = match glob.literal() {
-        Some(name) => name.into(),
-        None if glob.is_any() => return Document::new(),
-        None => {
+        Some(name) if comparing == Comparing::Plainly => name.into(),
+        _ if glob.is_any() => return Document::new(),
+        _ => {
             let pattern = glob.regex().try_into().expect("names have no NUL: the configuration refuses it");
             Bson::RegularExpression(Regex { pattern, options: bson::cstr!("").to_owned() })
         }
@@ -174,7 +147,7 @@ mod tests {
     #[test]
     fn a_whole_database_needs_no_filter() {
         let watch = watch(&["a.*"], &[]);
-        assert_eq!(filter(&watch, &scope(&watch)), None);
+        assert_eq!(filter(&watch, &scope(&watch), Comparing::Plainly), None);
     }
 
     #[test]
@@ -184,7 +157,7 @@ mod tests {
             "$or": [{ "ns.coll": "b" }, { "ns.coll": Regex { pattern: bson::cstr!("^c.*$").to_owned(), options: bson::cstr!("").to_owned() } }],
             "$nor": [{ "ns.coll": "cx" }],
         };
-        let filter = filter(&watch, &scope(&watch)).expect("a filter");
+        let filter = filter(&watch, &scope(&watch), Comparing::Plainly).expect("a filter");
         let either = filter.get_array("$or").expect("alternatives");
         assert_eq!(either[0], Bson::Document(wanted));
         assert_eq!(either[1], Bson::Document(doc! { "ns.coll": { "$exists": false } }));
@@ -194,8 +167,21 @@ mod tests {
     #[test]
     fn exclusions_alone_are_filtered_in_a_wide_stream() {
         let watch = watch(&["a.*"], &["a.log"]);
-        let filter = filter(&watch, &scope(&watch)).expect("a filter");
+        let filter = filter(&watch, &scope(&watch), Comparing::Plainly).expect("a filter");
         let either = filter.get_array("$or").expect("alternatives");
         assert_eq!(either[0], Bson::Document(doc! { "$nor": [{ "ns.coll": "log" }] }));
+    }
+
+    #[test]
+    fn a_collation_does_not_change_which_names_match() {
+        let watch = watch(&["a.b"], &["a.c"]);
+        let filter =
+            filter(&watch, &Scope::Database("a".into()), Comparing::DespiteCollation).expect("a filter");
+        let either = filter.get_array("$or").expect("alternatives");
+        let is = |name: &str| {
+            let pattern = format!("^{name}$").try_into().expect("no NUL");
+            doc! { "ns.coll": Regex { pattern, options: bson::cstr!("").to_owned() } }
+        };
+        assert_eq!(either[0], Bson::Document(doc! { "$or": [is("b")], "$nor": [is("c")] }));
     }
 }
