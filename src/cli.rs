@@ -2,6 +2,7 @@
 
 mod ask;
 mod config;
+mod import;
 mod run;
 mod snapshot;
 mod status;
@@ -35,6 +36,19 @@ enum Command {
     /// Shows the configuration as it is understood, secrets redacted.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prints the configuration that does what connectors of Kafka Connect did. What is to be said about their keys goes
+    /// to standard error. Exit code 0: it can be used as it is; 1: something is missing in it; 2: there is none.
+    Import {
+        /// The worker's properties file, which knows the Kafka cluster and the converters.
+        #[arg(long, value_name = "FILE")]
+        worker: Option<PathBuf>,
+        /// The pipeline's name; by default that of the first connector.
+        #[arg(long)]
+        name: Option<String>,
+        /// The connectors, as Connect's REST interface takes them; several make one pipeline.
+        #[arg(required = true, value_name = "CONNECTOR.json")]
+        connectors: Vec<PathBuf>,
+    },
     /// Asks a running daemon to copy collections of a source while it goes on: `millrace snapshot shop shop.orders`.
     Snapshot {
         /// The configuration file of that daemon.
@@ -72,6 +86,9 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config, exit_when_idle } => run::main(&config, exit_when_idle),
         Command::Config(ConfigCommand::Print { config }) => config::print(&config),
+        Command::Import { worker, name, connectors } => {
+            import::main(worker.as_deref(), name.as_deref(), &connectors)
+        }
         Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
         Command::Status { config } => status::main(&config),
     }

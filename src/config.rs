@@ -30,6 +30,11 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::{
+    connection::{check_bootstrap_servers, check_property, check_uri},
+    resolve::parse_pipeline,
+    units::parse_start,
+};
 pub use self::{
     environment::environment,
     problem::{Invalid, KeyPath, Place, Problem, Problems},
