@@ -1,7 +1,5 @@
 //! The daemon under test: the real binary, built by the same cargo, run with a configuration file of its own.
 
-mod http;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -14,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     child::{Child, Signal},
+    http,
     scratch::{free_port, workspace},
     wait,
 };

@@ -15,6 +15,7 @@ pub mod child;
 pub mod compare;
 pub mod daemon;
 pub mod demo;
+mod http;
 pub mod ledger;
 pub mod load;
 pub mod oplog;

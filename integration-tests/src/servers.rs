@@ -5,6 +5,7 @@
 //! Servers of one's own take the place of the shared ones: `MILLRACE_TEST_MONGODB_URI` and `MILLRACE_TEST_KAFKA`.
 
 mod certificates;
+mod connect;
 mod fetch;
 mod kafka;
 mod mongod;
@@ -14,6 +15,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 pub use self::{
     certificates::Certificates,
+    connect::Connect,
     kafka::{Kafka, KafkaOptions, create_topic, delete_topics, topic_names},
     mongod::{Mongod, MongodOptions, Version},
 };

@@ -3,6 +3,7 @@
 //! They end up in `.millrace/servers` of the workspace (or `MILLRACE_TEST_CACHE`), each under its final name only after
 //! its digest was right: what lies there is whole. A file lock makes processes that start at once fetch once.
 
+mod jars;
 mod prerequisites;
 mod wheel;
 
@@ -17,7 +18,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use self::{prerequisites::Prerequisite, wheel::Wheel};
+use self::{jars::Jars, prerequisites::Prerequisite, wheel::Wheel};
 use super::Version;
 use crate::scratch::workspace;
 
@@ -45,10 +46,24 @@ const OPENSSL_LIBRARIES: [(&str, &str); 2] =
     [("libssl-3e69114b.so.1.1", "libssl.so.1.1"), ("libcrypto-75e66d43.so.1.1", "libcrypto.so.1.1")];
 
 const KAFKA: &str = "kafka-4.1.0";
-const KAFKA_POM: &str = include_str!("fetch/kafka-pom.xml");
-const COPY_JARS: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
-/// Over one line `DIGEST  NAME` per jar, sorted by name.
-const KAFKA_JARS_SHA256: &str = "65c7ac598e7b25a86b694cdf6d69d48f48c130069daa0f086dadc4a0eb8bdb3b";
+const KAFKA_JARS: Jars = Jars {
+    pom: include_str!("fetch/kafka-pom.xml"),
+    sha256: "65c7ac598e7b25a86b694cdf6d69d48f48c130069daa0f086dadc4a0eb8bdb3b",
+};
+
+const CONNECT: &str = "connect-4.1.0-peers-1";
+const CONNECT_JARS: Jars = Jars {
+    pom: include_str!("fetch/connect-pom.xml"),
+    sha256: "336bf7c60601dee3136896812e1f56f67e707aef88fedbdf0b6c1419d221c2ba",
+};
+const OFFICIAL_JARS: Jars = Jars {
+    pom: include_str!("fetch/official-pom.xml"),
+    sha256: "113b0cc883b57a78a5c8b02d75eed94dc9b6fa369f6b15e6f57a85c9943a4121",
+};
+const DEBEZIUM_JARS: Jars = Jars {
+    pom: include_str!("fetch/debezium-pom.xml"),
+    sha256: "b1728ab4c1ca99e06fc5da177ad15a1c3169c299e5d2cb55901588006acf7621",
+};
 
 /// A mongod that has been fetched.
 #[derive(Debug)]
@@ -117,16 +132,24 @@ pub(super) fn kafka_jars() -> Result<PathBuf> {
     check_prerequisites(None, true)?;
     let directory = once(KAFKA, |directory| {
         progress("fetching Kafka 4.1.0 (43 MB)");
-        let pom = directory.join("pom.xml");
-        fs::write(&pom, KAFKA_POM)?;
-        let libs = directory.join("libs");
-        let mut maven = Command::new("mvn");
-        maven.args(["--quiet", "--batch-mode", "--file"]).arg(pom).arg(COPY_JARS);
-        maven.arg(format!("-DoutputDirectory={}", libs.display())).arg("-DincludeScope=runtime");
-        run(&mut maven)?;
-        check_digest(&libs, &digest_of_directory(&libs)?, KAFKA_JARS_SHA256)
+        KAFKA_JARS.copy(directory)
     })?;
     Ok(directory.join("libs"))
+}
+
+/// The directory with Kafka Connect in `libs` and the connectors in `plugins`. Only for comparisons with them.
+pub(super) fn connect() -> Result<PathBuf> {
+    check_prerequisites(None, true)?;
+    once(CONNECT, |directory| {
+        progress("fetching Kafka Connect 4.1.0 and two connectors (45 MB)");
+        CONNECT_JARS.copy(directory)?;
+        for (name, jars) in [("official", &OFFICIAL_JARS), ("debezium", &DEBEZIUM_JARS)] {
+            let plugin = directory.join("plugins").join(name);
+            fs::create_dir_all(&plugin)?;
+            jars.copy(&plugin)?;
+        }
+        Ok(())
+    })
 }
 
 fn cached(name: &str) -> Result<PathBuf> {

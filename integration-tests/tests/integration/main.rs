@@ -11,6 +11,7 @@ mod history;
 mod judges;
 mod large;
 mod namespaces;
+mod peers;
 mod pipeline;
 mod process;
 mod refusals;

@@ -1,4 +1,4 @@
-//! The few lines of HTTP that asking the daemon takes.
+//! The few lines of HTTP that asking the daemon, or another server of this machine, takes.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Longer than the daemon lets a source think about a request.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+/// Longer than the daemon lets a source think about a request, or a Connect worker looks at a configuration.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A request from this machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
     /// Lines that end with CRLF.
-    pub(super) headers: &'a str,
-    pub(super) body: &'a str,
+    pub(crate) headers: &'a str,
+    pub(crate) body: &'a str,
 }
 
 /// Code and body of the answer.
-pub(super) async fn ask(port: u16, request: Request<'_>) -> Result<(u16, String)> {
+pub(crate) async fn ask(port: u16, request: Request<'_>) -> Result<(u16, String)> {
     let exchange = tokio::time::timeout(ANSWER_DEADLINE, exchange(port, request));
     let Request { method, path, .. } = request;
     exchange.await.with_context(|| format!("no answer to {method} {path} within {ANSWER_DEADLINE:?}"))?
