@@ -2,6 +2,7 @@
 
 mod ask;
 mod config;
+mod import;
 mod run;
 mod snapshot;
 mod status;
@@ -9,6 +10,8 @@ mod status;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+
+use self::import::TakeOver;
 
 /// Exit code for a configuration that cannot be used.
 const BAD_CONFIGURATION: u8 = 2;
@@ -35,6 +38,26 @@ enum Command {
     /// Shows the configuration as it is understood, secrets redacted.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prints the configuration that does what connectors of Kafka Connect did. What is to be said about their keys goes
+    /// to standard error. Exit code 0: it can be used as it is; 1: something is missing in it; 2: there is none.
+    Import {
+        /// The worker's properties file, which knows the Kafka cluster and the converters.
+        #[arg(long, value_name = "FILE")]
+        worker: Option<PathBuf>,
+        /// The pipeline's name; by default that of the first connector.
+        #[arg(long)]
+        name: Option<String>,
+        /// Go on where the source connectors stand: store their positions, read from the worker's offsets topic, as
+        /// checkpoints of the pipeline. Stop the connectors first.
+        #[arg(long, requires = "worker")]
+        take_over: bool,
+        /// The connectors are stopped, though their workers go on.
+        #[arg(long, requires = "take_over")]
+        connector_stopped: bool,
+        /// The connectors, as Connect's REST interface takes them; several make one pipeline.
+        #[arg(required = true, value_name = "CONNECTOR.json")]
+        connectors: Vec<PathBuf>,
+    },
     /// Asks a running daemon to copy collections of a source while it goes on: `millrace snapshot shop shop.orders`.
     Snapshot {
         /// The configuration file of that daemon.
@@ -72,6 +95,10 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config, exit_when_idle } => run::main(&config, exit_when_idle),
         Command::Config(ConfigCommand::Print { config }) => config::print(&config),
+        Command::Import { worker, name, take_over, connector_stopped, connectors } => {
+            let take_over = take_over.then_some(TakeOver { connector_stopped });
+            import::main(worker.as_deref(), name.as_deref(), &connectors, take_over)
+        }
         Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
         Command::Status { config } => status::main(&config),
     }

@@ -30,6 +30,11 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::{
+    connection::{check_bootstrap_servers, check_property, check_uri},
+    resolve::parse_pipeline,
+    units::parse_start,
+};
 pub use self::{
     environment::environment,
     problem::{Invalid, KeyPath, Place, Problem, Problems},
@@ -48,21 +53,31 @@ pub fn load(
     path: &Path,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Settings, Problems> {
-    Ok(load_layers(path, variables)?.0)
+    Ok(load_layers(path, &file::text(path)?, variables)?.0)
+}
+
+/// As [`load`], with the text that the file at `path` would have.
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, Problems> {
+    Ok(load_layers(path, text, variables)?.0)
 }
 
 /// The effective configuration as TOML: all layers, with defaults, without any secret. Reports what [`load`] would.
 pub fn print(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<String, Problems> {
-    let (_, layers) = load_layers(path, variables)?;
+    let (_, layers) = load_layers(path, &file::text(path)?, variables)?;
     Ok(print::toml(&layers.tree, schema::ROOT))
 }
 
 fn load_layers(
     path: &Path,
+    text: &str,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(Settings, layers::Layers), Problems> {
     let variables: BTreeMap<String, String> = variables.into_iter().collect();
-    let mut layers = layers::read(path, &variables)?;
+    let mut layers = layers::read(path, text, &variables)?;
     let expanded = layers.expand(&variables);
     match resolve::settings(&expanded, &layers.places, &mut layers.problems) {
         Some(settings) if layers.problems.is_empty() => Ok((settings, layers)),

@@ -25,6 +25,7 @@ pub mod source;
 pub mod sink;
 
 pub mod checkpoint;
+pub mod import;
 pub mod position;
 pub mod takeover;
 

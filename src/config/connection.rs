@@ -33,7 +33,7 @@ const OWNED: &[(&str, &str)] = &[
 ];
 
 /// Checks a librdkafka property. The message never holds the value.
-pub(super) fn check_property(name: &str, value: &str) -> Result<(), Invalid> {
+pub(crate) fn check_property(name: &str, value: &str) -> Result<(), Invalid> {
     if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == name) {
         return Err(Invalid(format!("is set by the daemon; {reason}")));
     }
@@ -60,7 +60,7 @@ pub(super) fn is_sensitive_property(name: &str) -> bool {
 }
 
 /// Checks `host:port`, comma separated.
-pub(super) fn check_bootstrap_servers(text: &str) -> Result<String, Invalid> {
+pub(crate) fn check_bootstrap_servers(text: &str) -> Result<String, Invalid> {
     let sound = |server: &str| {
         let host_and_port = server.trim().rsplit_once(':');
         host_and_port.is_some_and(|(host, port)| {
@@ -76,7 +76,7 @@ pub(super) fn check_bootstrap_servers(text: &str) -> Result<String, Invalid> {
 }
 
 /// Checks a MongoDB connection string. The message never holds a part of it that may be secret.
-pub(super) fn check_uri(text: &str) -> Result<Mongodb, Invalid> {
+pub(crate) fn check_uri(text: &str) -> Result<Mongodb, Invalid> {
     match ConnectionString::parse(text) {
         Ok(_) => Ok(Mongodb { uri: Secret::new(text) }),
         Err(_) => Err(Invalid(format!("is no MongoDB connection string: {}", what_is_wrong(text)))),

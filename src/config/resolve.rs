@@ -10,6 +10,7 @@ mod source;
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use self::reading::{Reader, Section};
+pub(crate) use self::source::parse_pipeline;
 use super::{
     Admin, Checkpoint, CheckpointStore, Invalid, Kafka, Log, Mongodb, Problem, Secret, Settings,
     choice::StoreKind,

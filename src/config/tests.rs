@@ -27,8 +27,14 @@ fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Problem
     loaded.expect("the jail ran")
 }
 
-pub(crate) fn settings(text: &str) -> Settings {
+fn settings(text: &str) -> Settings {
     load_with(text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// A source with these lines in its table.
+pub(crate) fn source(lines: &str) -> Source {
+    let text = format!("{MINIMAL}{lines}\n");
+    settings(&text).sources.into_iter().next().expect("a source")
 }
 
 fn problems_with(text: &str, variables: &[(&str, &str)]) -> Vec<String> {

@@ -51,7 +51,7 @@ pub fn parse_size(text: &str) -> Result<usize, Invalid> {
 
 /// Where a source starts: `latest`, a time with its offset, a cluster time `seconds:increment`, or `token:` and the
 /// `_data` of a resume token.
-pub(super) fn parse_start(text: &str) -> Result<Start, Invalid> {
+pub(crate) fn parse_start(text: &str) -> Result<Start, Invalid> {
     if text == "latest" {
         return Ok(Start::Latest);
     }

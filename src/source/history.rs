@@ -5,7 +5,7 @@
 //! is sent.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -116,7 +116,7 @@ pub(super) async fn lost_history(
 ) -> Result<Position, Failure> {
     let skipped = stored.skip_to(mongo::next_operation_time(client).await?);
     let position = match (settings.on_history_lost, &stored.snapshot) {
-        (HistoryLost::Snapshot, _) => with_everything(client, settings, &skipped).await?,
+        (HistoryLost::Snapshot, _) => with_sweeps(&with_everything(client, settings, &skipped).await?),
         (HistoryLost::Fail | HistoryLost::Latest, Some(plan)) => skipped.with_snapshot(plan),
         (HistoryLost::Fail | HistoryLost::Latest, None) => skipped,
     };
@@ -129,6 +129,14 @@ pub(super) async fn lost_history(
         "history was lost: changes between the old position and the new one are not sent as changes"
     );
     Ok(position)
+}
+
+/// `position` with all that is to be copied compared with its topics too: deletes are among what was lost.
+fn with_sweeps(position: &Position) -> Position {
+    let mut plan = position.snapshot.as_deref().cloned().unwrap_or_default();
+    let copied = plan.namespaces();
+    plan.sweep(copied.into_iter().map(Arc::new));
+    position.with_snapshot(&plan)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use bson::{doc, rawdoc};
 use integration_tests::{
     ledger, oplog,
     scene::{Scene, says},
@@ -34,6 +35,39 @@ async fn a_position_that_has_left_the_oplog_stops_the_source_which_says_what_was
         says(loss.map_or("", String::as_str), &["source shop", "are lost", "remove the checkpoint"])?;
         ensure!(scene.pair.record_count().await? == before, "it went on");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_after_a_loss_makes_up_for_lost_deletes_where_the_topic_is_compacted() -> Result<()> {
+    let _alone = servers::alone().await;
+    let mongod = Mongod::start(MongodOptions { oplog_mb: Some(1), ..MongodOptions::default() }).await?;
+    let addresses = Addresses { mongodb_uri: mongod.uri(), ..servers::shared().await?.clone() };
+    Scene::play(&addresses, "swept", async |scene| {
+        let source = "value = \"document\"\non_history_lost = \"snapshot\"\n\
+                      [sources.shop.topic_creation.config]\n\"cleanup.policy\" = \"compact\"";
+        let mut daemon = scene.pipeline(source, "value = \"document\"")?;
+        daemon.start_ready().await?;
+        let original = scene.original("swept");
+        // More than are looked up at once.
+        let documents = (0..2_500).map(|id| rawdoc! { "_id": id, "a": "before" });
+        original.insert_many(documents).await?;
+        scene.pair.identical().await?;
+        daemon.terminate().await?;
+
+        let deleted = doc! { "_id": { "$mod": [5, 0] } };
+        let deleted = original.delete_many(deleted).await?.deleted_count;
+        original.update_many(doc! { "_id": { "$lt": 100 } }, doc! { "$set": { "a": "after" } }).await?;
+        original.insert_one(rawdoc! { "_id": "new" }).await?;
+        oplog::roll_over(&scene.pair.client, ledger::now(&scene.pair.client).await?).await?;
+
+        daemon.start_ready().await?;
+        ensure!(deleted == 500 && scene.pair.identical().await? > 0, "{deleted} were deleted");
+        let status = daemon.source("shop").await?;
+        ensure!(status["lost"]["before"]["seconds"].as_u64() > Some(0), "{status}");
+        ensure!(daemon.metrics().await?.sum("millrace_source_history_losses_total", "") == Some(1.0));
+        daemon.terminate().await
     })
     .await
 }

@@ -323,7 +323,7 @@ fn parse_collation(text: &str) -> Result<Collation, Invalid> {
 }
 
 /// The stages of an aggregation pipeline, written as an Extended JSON array.
-fn parse_pipeline(text: &str) -> Result<Vec<Document>, Invalid> {
+pub(crate) fn parse_pipeline(text: &str) -> Result<Vec<Document>, Invalid> {
     let wrapped = format!("{{\"p\":{text}\n}}");
     let stages = parse_document(&wrapped)?;
     let not_stages =

@@ -70,7 +70,7 @@ pub(super) fn judge(settings: &config::Source, position: &Position, error: &Erro
              require_full_document or require_before_change"
         )),
         codes::UNKNOWN_FIELD if settings.stream.show_expanded_events => stops(format!(
-            "the server knows an option of the stream not; show_expanded_events needs MongoDB 6.0 ({reason})"
+            "the server does not know an option of the stream; show_expanded_events needs MongoDB 6.0 ({reason})"
         )),
         code if REFUSED.contains(&code) || code >= FIRST_UNNAMED => stops(format!(
             "after {position}: the server refuses the change stream ({reason}); check pipeline, collation and the other \
@@ -85,5 +85,67 @@ fn other(name: &str, error: &Error) -> Ending {
     match failure.verdict {
         Verdict::Retry => Ending::Passes(failure),
         Verdict::Stop => Ending::Stops(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+    use mongodb::error::{CommandError, ErrorKind};
+
+    use super::*;
+    use crate::config::{ClusterTime, tests::source};
+
+    fn error(code: i32) -> Error {
+        let reply = doc! { "code": code, "codeName": "Name", "errmsg": "reason" };
+        let error: CommandError = bson::deserialize_from_document(reply).expect("an error of the server");
+        ErrorKind::Command(error).into()
+    }
+
+    fn judged(lines: &str, code: i32) -> String {
+        let position = Position::at_time(0, ClusterTime { seconds: 7, increment: 2 });
+        match judge(&source(lines), &position, &error(code)) {
+            Ending::Passes(_) => "passes".into(),
+            Ending::TokenRefused(_) => "token refused".into(),
+            Ending::HistoryLost(_) => "history lost".into(),
+            Ending::TooLarge(_) => "too large".into(),
+            Ending::Stops(failure) => failure.message,
+        }
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_their_codes() {
+        for (code, expected) in [
+            (286, "history lost"),
+            (136, "passes"),
+            (260, "token refused"),
+            (280, "token refused"),
+            (50_811, "token refused"),
+            (10_334, "too large"),
+            (7_182_500, "too large"),
+            (40_573, "need a replica set"),
+            (47, "require_full_document"),
+            (40_324, "check pipeline"),
+            (20, "check pipeline"),
+            (13, "lacks the right"),
+            // A primary that steps down, a cursor that was killed, one that is to be opened again.
+            (189, "passes"),
+            (10_107, "passes"),
+            (11_600, "passes"),
+            (13_436, "passes"),
+            (43, "passes"),
+            (222, "passes"),
+            (234, "passes"),
+        ] {
+            let found = judged("", code);
+            assert!(found.contains(expected), "{code}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_an_old_server_does_not_know_is_named() {
+        let found = judged("show_expanded_events = true", 40_415);
+        assert!(found.contains("show_expanded_events needs MongoDB 6.0"), "{found}");
+        assert!(judged("", 40_415).contains("check pipeline"));
     }
 }

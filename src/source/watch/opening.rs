@@ -174,19 +174,13 @@ pub(super) fn can_split(version: &[i32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::ClusterTime, position::ResumeToken};
-
-    fn settings(lines: &str) -> config::Source {
-        let text = format!(
-            "name = \"n\"\n[mongodb]\nuri = \"mongodb://h/?replicaSet=r\"\n[kafka]\nbootstrap_servers = \"k:1\"\n\
-             [sources.s]\nwatch = [\"a.b\"]\n{lines}"
-        );
-        let settings = config::tests::settings(&text);
-        settings.sources.into_iter().next().expect("a source")
-    }
+    use crate::{
+        config::{ClusterTime, tests::source},
+        position::ResumeToken,
+    };
 
     fn opening(lines: &str, splits: bool, extent: Extent) -> Opening {
-        let settings = settings(lines);
+        let settings = source(lines);
         let position = Position::at_time(0, ClusterTime { seconds: 7, increment: 2 });
         Opening::new(&settings, &pipeline::scope(&settings.watch), &position, splits, extent)
     }
@@ -199,7 +193,7 @@ mod tests {
         let options = opening.options();
         assert_eq!((options.batch_size, options.selection_criteria), (Some(5_000), None));
         assert!(options.collation.is_none());
-        assert_eq!(options.comment, Some("millrace source s".into()));
+        assert_eq!(options.comment, Some("millrace source shop".into()));
     }
 
     #[test]
@@ -237,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_token_is_started_after_whatever_its_event_was() {
-        let settings = settings("");
+        let settings = source("");
         let position = Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data("82AB"));
         let scope = pipeline::scope(&settings.watch);
         let opening = Opening::new(&settings, &scope, &position, false, Extent::Whole);

@@ -19,7 +19,7 @@ use super::{
     split::{self, Joiner},
 };
 use crate::{
-    config,
+    config, mongo,
     position::{Position, ResumeToken},
     raw,
     retry::{Backoff, Failure},
@@ -309,7 +309,7 @@ async fn splits(client: &Client, settings: &config::Source) -> Result<bool, Read
     let reply = within(settings, request).await?;
     let version = reply
         .get_array("versionArray")
-        .map(|version| version.iter().filter_map(|part| part.as_i32()).collect::<Vec<_>>());
+        .map(|version| version.iter().filter_map(bson::Bson::as_i32).collect::<Vec<_>>());
     Ok(can_split(&version.unwrap_or_default()))
 }
 
@@ -344,7 +344,7 @@ pub(in crate::source) async fn accepts(
     let error = match asked.await {
         Ok(_) => return Ok(()),
         Err(ReadError::Driver(error)) => error,
-        Err(error) => return Err(Failure::retry(format!("source {}: {error:?}", settings.name))),
+        Err(error) => return Err(Failure::retry(format!("source {}: {error}", settings.name))),
     };
     match judge(settings, position, &error) {
         Ending::TooLarge(_) => Ok(()),
@@ -358,29 +358,19 @@ pub(in crate::source) async fn accepts(
 }
 
 /// Why a cursor ended.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
+    #[error("{}", mongo::describe(.0))]
     Driver(Error),
     /// It was not even opened.
-    Opening {
-        error: Error,
-        splits: bool,
-    },
+    #[error("{}", mongo::describe(error))]
+    Opening { error: Error, splits: bool },
+    #[error("the MongoDB server has been silent for {0:?}")]
     Silent(Duration),
-    Malformed(raw::Error),
-    Split(split::Error),
-}
-
-impl From<raw::Error> for ReadError {
-    fn from(error: raw::Error) -> Self {
-        Self::Malformed(error)
-    }
-}
-
-impl From<split::Error> for ReadError {
-    fn from(error: split::Error) -> Self {
-        Self::Split(error)
-    }
+    #[error("unusable reply: {0}")]
+    Malformed(#[from] raw::Error),
+    #[error(transparent)]
+    Split(#[from] split::Error),
 }
 
 /// Gives up on a server that does not answer.

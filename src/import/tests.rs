@@ -1,0 +1,219 @@
+//! Whole connectors: what they become, and that the daemon takes it.
+
+use super::*;
+use crate::config::{self, FullDocument, HistoryLost, RecordKey, RecordValue, Settings, SnapshotMode, Start};
+
+fn connector(keys: &[(&str, &str)]) -> Connector {
+    let config: Properties =
+        keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Connector { name: Some("shop".into()), config }
+}
+
+const SOURCE: (&str, &str) = ("connector.class", "com.mongodb.kafka.connect.MongoSourceConnector");
+const SINK: (&str, &str) = ("connector.class", "com.mongodb.kafka.connect.MongoSinkConnector");
+const DEBEZIUM_CLASS: (&str, &str) = ("connector.class", "io.debezium.connector.mongodb.MongoDbConnector");
+
+fn imported(keys: &[(&str, &str)]) -> Imported {
+    import(&[connector(keys)], None, None)
+}
+
+fn loaded(text: &str) -> Settings {
+    let path = std::env::temp_dir().join(format!("millrace-import-{}-{:p}.toml", std::process::id(), text));
+    std::fs::write(&path, text).expect("writes");
+    let settings = config::load(&path, []);
+    std::fs::remove_file(&path).expect("removes");
+    settings.unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+/// The only source of a connector that can be carried over.
+fn source_of(keys: &[(&str, &str)]) -> config::Source {
+    let imported = imported(keys);
+    assert!(imported.can_run(), "{:?}", imported.remarks);
+    loaded(imported.toml.as_deref().expect("a configuration")).sources.remove(0)
+}
+
+fn heaviest(keys: &[(&str, &str)], key: &str) -> Option<Weight> {
+    imported(keys).remarks.iter().filter(|remark| remark.key == key).map(|remark| remark.weight).max()
+}
+
+#[test]
+fn a_source_with_the_defaults_watches_everything_and_writes_what_the_connector_writes() {
+    let source = source_of(&[SOURCE]);
+    assert_eq!(source.name, "shop");
+    assert!(source.watch.matches("a", "b.c"));
+    assert_eq!((source.start, source.snapshot.mode), (Start::Latest, SnapshotMode::Off));
+    assert_eq!((source.record.value, source.record.key), (RecordValue::Event, RecordKey::DocumentKey));
+    assert_eq!(source.stream.full_document, FullDocument::Default);
+    assert_eq!(source.on_history_lost, HistoryLost::Fail);
+    assert_eq!(source.stream.max_await.as_millis(), 5000);
+    assert_eq!(
+        (source.record.headers, source.record.timestamp),
+        (config::Headers::None, config::Timestamp::SendTime)
+    );
+}
+
+#[test]
+fn a_source_with_much_of_its_own_is_taken_by_the_daemon() {
+    let source = source_of(&[
+        SOURCE,
+        ("connection.uri", "mongodb://u:p%40ss@h1,h2:27018/?replicaSet=rs0"),
+        ("database", "shop"),
+        ("pipeline", r#"[{$match: {"fullDocument.a": {$regex: /^a\d/}}}]"#),
+        ("publish.full.document.only", "true"),
+        ("output.json.formatter", "com.mongodb.kafka.connect.source.json.formatter.SimplifiedJson"),
+        ("topic.prefix", "cdc"),
+        (
+            "topic.namespace.map",
+            r#"{"shop.orders": "o", "shop": "s", "/sh.*\\.x": "x{sep_coll}", "*": "rest."}"#,
+        ),
+        ("startup.mode", "timestamp"),
+        ("startup.mode.timestamp.start.at.operation.time", r#"{"$timestamp": {"t": 30, "i": 2}}"#),
+        ("errors.tolerance", "all"),
+        ("errors.deadletterqueue.topic.name", "dead"),
+        ("heartbeat.interval.ms", "10000"),
+        ("collation", r#"{"locale": "de"}"#),
+        ("producer.override.compression.type", "zstd"),
+        ("topic.creation.default.partitions", "3"),
+        ("topic.creation.default.replication.factor", "-1"),
+        ("topic.creation.default.cleanup.policy", "compact"),
+    ]);
+    assert_eq!(source.record.value, RecordValue::Document);
+    assert_eq!(source.topics.routes.len(), 4);
+    let topic = |db, coll| crate::source::route::name(&source.topics, db, coll);
+    assert_eq!(topic("shop", Some("orders")), "cdc.o");
+    assert_eq!(topic("shop", Some("items")), "cdc.s.items");
+    assert_eq!(topic("shop", None), "cdc.s");
+    assert_eq!(topic("shot", Some("x")), "cdc.x.x");
+    assert_eq!(topic("crm", None), "cdc.rest.");
+    assert_eq!(source.start, Start::At(config::ClusterTime { seconds: 30, increment: 2 }));
+    assert_eq!(source.stream.pipeline.len(), 1);
+    assert_eq!(source.errors.dead_letter_topic.as_deref(), Some("dead"));
+    assert_eq!(source.topics.creation.and_then(|creation| creation.partitions), Some(3));
+    assert_eq!(source.kafka.properties["compression.type"].expose(), "zstd");
+}
+
+#[test]
+fn what_the_connector_refuses_is_refused_by_its_key() {
+    for (key, value) in [
+        ("collection", "c"),
+        ("pipeline", "{nope"),
+        ("change.stream.full.document", "updatelookup"),
+        ("poll.await.time.ms", "0"),
+        ("heartbeat.topic.name", ""),
+        ("batch.size", "-1"),
+        ("connection.uri", "http://h"),
+        ("topic.namespace.map", "[]"),
+        ("topic.namespace.map", r#"{"/a": "{db"}"#),
+        ("topic.namespace.map", r#"{"/a": "{nope}"}"#),
+        ("topic.namespace.map", r#"{"/[": "t"}"#),
+        ("topic.namespace.map", r#"{"a/b": "t"}"#),
+        ("topic.namespace.map", r#"{"a": 1}"#),
+        ("startup.mode.timestamp.start.at.operation.time", "yesterday"),
+        ("startup.mode", "later"),
+        ("output.format.value", "xml"),
+        ("output.json.formatter", "com.example.Mine"),
+        ("exactly.once.support", "required"),
+    ] {
+        assert_eq!(heaviest(&[SOURCE, (key, value)], key), Some(Weight::Refused), "{key} = {value}");
+    }
+    assert_eq!(heaviest(&[("x", "y")], "connector.class"), Some(Weight::Refused));
+    assert_eq!(heaviest(&[SINK, ("database", "d")], "topics"), Some(Weight::Refused));
+    assert_eq!(heaviest(&[SINK, ("topics", "t")], "database"), Some(Weight::Refused));
+}
+
+#[test]
+fn what_is_not_carried_over_is_named_and_what_changes_the_data_weighs_more() {
+    for (key, value, expected) in [
+        ("output.format.value", "schema", Some(Weight::Missing)),
+        ("output.schema.infer.value", "true", Some(Weight::Missing)),
+        ("value.converter", "io.confluent.connect.avro.AvroConverter", Some(Weight::Missing)),
+        ("value.converter", "org.apache.kafka.connect.json.JsonConverter", Some(Weight::Missing)),
+        ("value.converter", "org.apache.kafka.connect.storage.StringConverter", None),
+        ("transforms", "x", Some(Weight::Missing)),
+        ("connection.ssl.truststore", "/x.jks", Some(Weight::Missing)),
+        ("poll.max.batch.size", "5", Some(Weight::Note)),
+        ("tasks.max", "4", Some(Weight::Note)),
+        ("tasks.max", "1", None),
+        ("no.such.key", "x", Some(Weight::Note)),
+        ("topic.prefix", "a b", Some(Weight::Missing)),
+        ("database", "local", Some(Weight::Missing)),
+    ] {
+        assert_eq!(heaviest(&[SOURCE, (key, value)], key), expected, "{key} = {value}");
+    }
+}
+
+#[test]
+fn references_that_both_know_are_kept_and_others_named() {
+    let imported = imported(&[SOURCE, ("connection.uri", "mongodb://${env:USER}:${dir:/run/secrets:pw}@h")]);
+    let text = imported.toml.as_deref().expect("a configuration");
+    assert!(text.contains("mongodb://${env:USER}:${file:/run/secrets/pw}@h"), "{text}");
+    assert!(imported.can_run(), "{:?}", imported.remarks);
+    let vault = [SOURCE, ("connection.uri", "mongodb://u:${vault:x:y}@h")];
+    assert_eq!(heaviest(&vault, "connection.uri"), Some(Weight::Missing));
+}
+
+#[test]
+fn the_worker_knows_the_cluster_and_its_properties() {
+    let worker = read_properties(
+        "bootstrap.servers=SASL_SSL://a:9093,b:9093\nsecurity.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n\
+         producer.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"p\";\n\
+         key.converter=org.apache.kafka.connect.storage.StringConverter\n\
+         value.converter=org.apache.kafka.connect.storage.StringConverter\n",
+    );
+    let imported = import(&[connector(&[SOURCE])], Some(&worker), Some("other name"));
+    assert!(imported.remarks.is_empty(), "{:?}", imported.remarks);
+    let settings = loaded(imported.toml.as_deref().expect("a configuration"));
+    assert_eq!(settings.name, "other-name");
+    let kafka = &settings.sources[0].kafka;
+    assert_eq!(kafka.bootstrap_servers, "a:9093,b:9093");
+    assert_eq!(kafka.properties["sasl.username"].expose(), "u");
+    assert_eq!(kafka.properties["security.protocol"].expose(), "sasl_ssl");
+}
+
+#[test]
+fn debezium_becomes_a_source_with_its_envelope() {
+    let source = source_of(&[
+        DEBEZIUM_CLASS,
+        ("mongodb.connection.string", "mongodb://h:27017/?replicaSet=rs0"),
+        ("mongodb.user", "u"),
+        ("mongodb.password", "p@ss"),
+        ("topic.prefix", "dbz"),
+        ("collection.include.list", "shop\\.orders, crm[.].*"),
+        ("skipped.operations", "d"),
+        ("snapshot.mode", "no_data"),
+        ("capture.mode", "change_streams_update_full_with_pre_image"),
+        ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("value.converter.schemas.enable", "false"),
+        ("key.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("key.converter.schemas.enable", "false"),
+    ]);
+    assert!(source.mongodb.uri.expose().starts_with("mongodb://u:p%40ss@h:27017/?"));
+    assert!(
+        source.watch.matches("shop", "orders")
+            && source.watch.matches("crm", "x")
+            && !source.watch.matches("a", "b")
+    );
+    assert_eq!((source.record.value, source.record.debezium_name.as_str()), (RecordValue::Debezium, "dbz"));
+    assert_eq!(crate::source::route::name(&source.topics, "shop", Some("orders")), "dbz.shop.orders");
+    assert_eq!((source.stream.pipeline.len(), source.record.debezium_schemas), (1, false));
+}
+
+#[test]
+fn several_connectors_make_one_pipeline() {
+    let source = connector(&[SOURCE, ("database", "shop")]);
+    let handler = "com.mongodb.kafka.connect.sink.cdc.mongodb.ChangeStreamHandler";
+    let sink = connector(&[
+        SINK,
+        ("topics", "shop.orders"),
+        ("database", "copy"),
+        ("collection", "orders"),
+        ("change.data.capture.handler", handler),
+        ("connection.uri", "mongodb://other"),
+    ]);
+    let imported = import(&[source, sink], None, Some("p"));
+    assert!(imported.can_run(), "{:?}", imported.remarks);
+    let settings = loaded(imported.toml.as_deref().expect("a configuration"));
+    assert_eq!((settings.name.as_str(), settings.sources.len(), settings.sinks.len()), ("p", 1, 1));
+    assert_eq!(settings.sinks[0].name, "shop-2");
+    assert_eq!(settings.sinks[0].mongodb.uri.expose(), "mongodb://other");
+}
