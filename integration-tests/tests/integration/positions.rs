@@ -100,7 +100,10 @@ async fn a_start_after_a_token_that_the_deployment_does_not_know_is_refused() ->
         daemon.start()?;
         let status = daemon.exit(SOON).await?;
         ensure!(status.code() == Some(1), "{status}");
-        says(&daemon.errors()?.join("\n"), &["source shop", "does not know the resume token", "nothing was stored"])?;
+        says(
+            &daemon.errors()?.join("\n"),
+            &["source shop", "does not know the resume token", "nothing was stored"],
+        )?;
 
         daemon.configure(&source("2020-01-01T00:00:00Z"))?;
         daemon.start_ready().await?;
@@ -128,9 +131,9 @@ async fn a_stored_token_that_is_refused_is_followed_by_its_time_and_nothing_is_m
         let mut checkpoint: serde_json::Value = serde_json::from_slice(&fs::read(&file)?)?;
         let unknown = RawDocumentBuf::try_from(&doc! { "_data": forged(&token) })?;
         checkpoint["token"] = BASE64.encode(unknown.as_bytes()).into();
-        let second = scene.pair.client.database(&scene.pair.database).watch();
+        let database = scene.pair.client.database(&scene.pair.database);
         let first: ResumeToken = bson::deserialize_from_document(doc! { "_data": &token })?;
-        drop(second.start_after(first).await?);
+        drop(database.watch().start_after(first).await?);
         let time = |range| u32::from_str_radix(&token[range], 16);
         checkpoint["clusterTime"] = vec![time(2..10)?, time(10..18)?].into();
         fs::write(&file, serde_json::to_vec(&checkpoint)?)?;
@@ -146,10 +149,7 @@ async fn a_stored_token_that_is_refused_is_followed_by_its_time_and_nothing_is_m
 }
 
 /// A source whose position has left the oplog, with this policy; then `body`.
-async fn lost_history(
-    policy: &str,
-    body: impl AsyncFnOnce(&Scene, &mut Daemon) -> Result<()>,
-) -> Result<()> {
+async fn lost_history(policy: &str, body: impl AsyncFnOnce(&Scene, &mut Daemon) -> Result<()>) -> Result<()> {
     let _alone = servers::alone().await;
     let mongod = Mongod::start(MongodOptions { oplog_mb: Some(1), ..MongodOptions::default() }).await?;
     let addresses = Addresses { mongodb_uri: mongod.uri(), ..servers::shared().await?.clone() };
