@@ -22,3 +22,4 @@ mod snapshot;
 mod snapshot_faults;
 mod snapshot_requests;
 mod stream;
+mod takeover;
