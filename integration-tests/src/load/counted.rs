@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
-use mongodb::Collection;
+use mongodb::{Collection, options::WriteConcern};
 use tokio::task::JoinSet;
 
 /// Documents of one bulk insert.
@@ -92,6 +92,8 @@ async fn run(
     let begun = Instant::now();
     let rate = f64::from(plan.rate) / f64::from(WRITERS);
     let distance = plan.documents / plan.hot;
+    // Waiting for the journal would make the writes few.
+    let concern = WriteConcern::nodes(1);
     let mut pace = tokio::time::interval(PACE);
     for written in 0_u64.. {
         while written as f64 > begun.elapsed().as_secs_f64() * rate && !enough.load(Ordering::Relaxed) {
@@ -105,15 +107,21 @@ async fn run(
         let hot = u32::try_from(written * u64::from(WRITERS) % u64::from(plan.hot))? + writer;
         match written % ROUND {
             0 if round < plan.hot => {
-                collection.delete_one(doc! { "_id": (round * distance + 1).cast_signed() }).await?;
+                collection
+                    .delete_one(doc! { "_id": (round * distance + 1).cast_signed() })
+                    .write_concern(concern.clone())
+                    .await?;
             }
             1 => {
                 let new = Document::try_from(document(plan.documents + round).as_ref())?;
-                collection.insert_one(new).await?;
+                collection.insert_one(new).write_concern(concern.clone()).await?;
             }
             _ => {
                 let filter = doc! { "_id": (hot % plan.hot * distance).cast_signed() };
-                collection.update_one(filter, doc! { "$inc": { "n": 1_i64 } }).await?;
+                collection
+                    .update_one(filter, doc! { "$inc": { "n": 1_i64 } })
+                    .write_concern(concern.clone())
+                    .await?;
             }
         }
         count.fetch_add(1, Ordering::Relaxed);
