@@ -108,7 +108,12 @@ impl Choice for KeyFormat {
 }
 
 impl Choice for json::Style {
-    const WORDS: &'static [(&'static str, Self)] = &[("strict", Self::Strict)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("strict", Self::Strict),
+        ("canonical", Self::Canonical),
+        ("relaxed", Self::Relaxed),
+        ("simplified", Self::Simplified),
+    ];
 }
 
 impl Choice for Headers {

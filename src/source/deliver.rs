@@ -3,7 +3,7 @@
 mod destination;
 mod refuse;
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -29,6 +29,8 @@ pub(super) struct Delivery {
     sizes: Arc<Sizes>,
     stages: Stages,
     buffers: Buffers,
+    /// Space for an event that is changed on its way.
+    event: Vec<u8>,
     finder: Finder,
     destinations: Destinations,
     dead_letters: Option<Destination>,
@@ -61,6 +63,7 @@ impl Delivery {
             sizes: Arc::clone(sizes),
             stages: Stages::new(settings),
             buffers: Buffers::default(),
+            event: Vec::new(),
             finder: Finder::new(settings, publisher, sizes),
             destinations: Destinations::default(),
             dead_letters: None,
@@ -83,6 +86,26 @@ impl Delivery {
             Some(number) => number,
             None => Box::pin(self.add_destination(db, change.coll)).await?,
         };
+        let mut event = mem::take(&mut self.event);
+        let outcome = match Stages::transform(change, &self.destinations.get(number).plan, &mut event) {
+            Ok(Some(change)) => self.transformed(&change, number, group).await,
+            Ok(None) => {
+                self.metrics.dropped();
+                Ok(())
+            }
+            Err(error) => Box::pin(self.not_transformed(change, number, error, group)).await,
+        };
+        self.event = event;
+        outcome
+    }
+
+    /// Hands on what a change, which its rules have seen, becomes.
+    async fn transformed(
+        &mut self,
+        change: &Change<'_>,
+        number: usize,
+        group: &mut Group,
+    ) -> Result<(), Failure> {
         let plan = &self.destinations.get(number).plan;
         let encoded = match self.stages.encode(change, plan, &mut self.buffers) {
             Ok(encoded) => encoded,

@@ -9,6 +9,7 @@ use super::{Delivery, Group, destination::Destination};
 use crate::{
     config::ErrorPolicy,
     position::ResumeToken,
+    raw::Document,
     retry::Failure,
     source::{
         dead_letter::{self, Letter, Reason},
@@ -64,6 +65,21 @@ impl Delivery {
         };
         let policy = reason.policy(&self.settings.errors);
         self.refuse(change, number, reason, &error, remedy, policy, group).await
+    }
+
+    /// What is done about a change that its rules could not be applied to. Its dead letter has nothing that they may mask.
+    pub(super) async fn not_transformed(
+        &mut self,
+        change: &Change<'_>,
+        number: usize,
+        error: encode::Error,
+        group: &mut Group,
+    ) -> Result<(), Failure> {
+        let bare = Change { event: Document::EMPTY, document_key: None, ..*change };
+        let (error, remedy) =
+            (format!("cannot be transformed: {error}"), "exclude the collection, or set errors.encoding");
+        let policy = Reason::Encoding.policy(&self.settings.errors);
+        self.refuse(&bare, number, Reason::Encoding, &error, remedy, policy, group).await
     }
 
     /// What is done about a record over the topic's limit.
