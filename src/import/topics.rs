@@ -166,7 +166,8 @@ fn of_template(reader: &mut Reader<'_>, template: &str, frame: &Frame) -> Option
             "coll_sep" => out.push_str(&format!("[{{coll}}{separator}]")),
             "sep_coll_sep" => out.push_str(&format!("[{separator}{{coll}}{separator}]")),
             _ => {
-                return reader.refuse(MAP, format!("has the unknown variable {{{variable}}} in {template:?}"));
+                return reader
+                    .refuse(MAP, format!("has the unknown variable {{{variable}}} in {template:?}"));
             }
         }
         rest = after;

@@ -5,11 +5,11 @@ use std::mem;
 use super::{
     decode::{self, Change},
     encode::{self, Buffers, Encoded, Encoder},
-    route,
+    route, snapshot,
 };
 use crate::{
     config::{self, NullLookup, PartitionBy},
-    namespace::Pattern,
+    namespace::{Namespace, Pattern},
     raw::{self, Document},
 };
 
@@ -116,6 +116,14 @@ impl Stages {
         buffers.event = event;
         encoded
     }
+}
+
+/// The event that a snapshot makes of a document, whose collection has no shard key.
+///
+/// # Errors
+/// When the document is not sound BSON.
+pub fn row(namespace: &Namespace, document: Document<'_>) -> Result<Vec<u8>, raw::Error> {
+    snapshot::write_row(namespace, &[], document, Vec::new())
 }
 
 /// Whether the change has the images that its namespace asks for. Rows of a snapshot are the document.
