@@ -124,8 +124,11 @@ mod tests {
     #[test]
     fn the_documentation_has_the_same_tables() {
         let documentation = include_str!("../../docs/migration.md");
-        let mut rows: BTreeSet<String> =
-            documentation.lines().filter(|line| line.starts_with("| `") && line.contains("` | ")).map(str::to_owned).collect();
+        let mut rows: BTreeSet<String> = documentation
+            .lines()
+            .filter(|line| line.starts_with("| `") && line.contains("` | "))
+            .map(str::to_owned)
+            .collect();
         rows.retain(|row| !row.starts_with("| `connector: "));
         let tables = [CONNECT, OFFICIAL_SOURCE, OFFICIAL_SINK, DEBEZIUM].concat();
         let expected: BTreeSet<String> =
