@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::{self, NullLookup, PartitionBy},
-    namespace::Pattern,
+    namespace::{Namespace, Pattern},
     raw::{self, Document},
     transform::{Compiled, Transform, Verdict},
 };
@@ -147,6 +147,14 @@ impl Stages {
         buffers.event = event;
         encoded
     }
+}
+
+/// The event that a snapshot makes of a document, whose collection has no shard key.
+///
+/// # Errors
+/// When the document is not sound BSON.
+pub fn row(namespace: &Namespace, document: Document<'_>) -> Result<Vec<u8>, raw::Error> {
+    snapshot::write_row(namespace, &[], document, Vec::new())
 }
 
 /// Whether the change has the images that its namespace asks for. Rows of a snapshot are the document.
