@@ -100,7 +100,10 @@ async fn a_start_after_a_token_that_the_deployment_does_not_know_is_refused() ->
         daemon.start()?;
         let status = daemon.exit(SOON).await?;
         ensure!(status.code() == Some(1), "{status}");
-        says(&daemon.errors()?.join("\n"), &["source shop", "does not know the resume token", "nothing was stored"])?;
+        says(
+            &daemon.errors()?.join("\n"),
+            &["source shop", "does not know the resume token", "nothing was stored"],
+        )?;
 
         daemon.configure(&source("2020-01-01T00:00:00Z"))?;
         daemon.start_ready().await?;
@@ -146,10 +149,7 @@ async fn a_stored_token_that_is_refused_is_followed_by_its_time_and_nothing_is_m
 }
 
 /// A source whose position has left the oplog, with this policy; then `body`.
-async fn lost_history(
-    policy: &str,
-    body: impl AsyncFnOnce(&Scene, &mut Daemon) -> Result<()>,
-) -> Result<()> {
+async fn lost_history(policy: &str, body: impl AsyncFnOnce(&Scene, &mut Daemon) -> Result<()>) -> Result<()> {
     let _alone = servers::alone().await;
     let mongod = Mongod::start(MongodOptions { oplog_mb: Some(1), ..MongodOptions::default() }).await?;
     let addresses = Addresses { mongodb_uri: mongod.uri(), ..servers::shared().await?.clone() };
