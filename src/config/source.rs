@@ -328,7 +328,7 @@ pub enum ErrorPolicy {
 pub enum LargeEvent {
     /// Stop and say where.
     Fail,
-    /// Send it without its images.
+    /// Send it without as much of its images, and of what the update changed, as is needed.
     Reduce,
     /// Put it, without its images, into the dead letter topic.
     DeadLetter,

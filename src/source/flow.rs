@@ -124,9 +124,8 @@ impl Flow {
     pub(super) async fn run(&mut self, mut watcher: Watcher) -> Result<(), Failure> {
         let stop = self.stop.clone();
         loop {
-            let may_take = self.held.as_ref().is_none_or(Batch::is_empty);
             tokio::select! {
-                batch = watcher.next(), if may_take => {
+                batch = watcher.next(), if self.held.is_none() => {
                     let batch = batch?;
                     self.ready.store(true, Ordering::Relaxed);
                     self.take(batch).await?;
