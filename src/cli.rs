@@ -11,6 +11,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
+use self::import::TakeOver;
+
 /// Exit code for a configuration that cannot be used.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -45,6 +47,13 @@ enum Command {
         /// The pipeline's name; by default that of the first connector.
         #[arg(long)]
         name: Option<String>,
+        /// Go on where the source connectors stand: store their positions, read from the worker's offsets topic, as
+        /// checkpoints of the pipeline. Stop the connectors first.
+        #[arg(long, requires = "worker")]
+        take_over: bool,
+        /// The connectors are stopped, though their workers go on.
+        #[arg(long, requires = "take_over")]
+        connector_stopped: bool,
         /// The connectors, as Connect's REST interface takes them; several make one pipeline.
         #[arg(required = true, value_name = "CONNECTOR.json")]
         connectors: Vec<PathBuf>,
@@ -86,8 +95,9 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { config, exit_when_idle } => run::main(&config, exit_when_idle),
         Command::Config(ConfigCommand::Print { config }) => config::print(&config),
-        Command::Import { worker, name, connectors } => {
-            import::main(worker.as_deref(), name.as_deref(), &connectors)
+        Command::Import { worker, name, take_over, connector_stopped, connectors } => {
+            let take_over = take_over.then_some(TakeOver { connector_stopped });
+            import::main(worker.as_deref(), name.as_deref(), &connectors, take_over)
         }
         Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
         Command::Status { config } => status::main(&config),

@@ -21,6 +21,8 @@ mod units;
 #[cfg(test)]
 mod example_tests;
 #[cfg(test)]
+mod source_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::{
@@ -53,21 +55,31 @@ pub fn load(
     path: &Path,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Settings, Problems> {
-    Ok(load_layers(path, variables)?.0)
+    Ok(load_layers(path, &file::text(path)?, variables)?.0)
+}
+
+/// As [`load`], with the text that the file at `path` would have.
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, Problems> {
+    Ok(load_layers(path, text, variables)?.0)
 }
 
 /// The effective configuration as TOML: all layers, with defaults, without any secret. Reports what [`load`] would.
 pub fn print(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<String, Problems> {
-    let (_, layers) = load_layers(path, variables)?;
+    let (_, layers) = load_layers(path, &file::text(path)?, variables)?;
     Ok(print::toml(&layers.tree, schema::ROOT))
 }
 
 fn load_layers(
     path: &Path,
+    text: &str,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(Settings, layers::Layers), Problems> {
     let variables: BTreeMap<String, String> = variables.into_iter().collect();
-    let mut layers = layers::read(path, &variables)?;
+    let mut layers = layers::read(path, text, &variables)?;
     let expanded = layers.expand(&variables);
     match resolve::settings(&expanded, &layers.places, &mut layers.problems) {
         Some(settings) if layers.problems.is_empty() => Ok((settings, layers)),

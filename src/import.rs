@@ -59,6 +59,8 @@ pub struct Connector {
 pub struct Imported {
     /// The configuration; none where a connector was refused.
     pub toml: Option<String>,
+    /// Which connectors (by their place among those given) became sources, and how these are called.
+    pub sources: Vec<(usize, String)>,
     /// What there is to say, in the order of the connectors.
     pub remarks: Vec<Remark>,
 }
@@ -119,21 +121,25 @@ struct Half {
 pub fn import(connectors: &[Connector], worker: Option<&Properties>, name: Option<&str>) -> Imported {
     let mut remarks = Vec::new();
     let mut halves: Vec<Half> = Vec::new();
-    for connector in connectors {
+    let mut sources = Vec::new();
+    for (number, connector) in connectors.iter().enumerate() {
         let given = connector.name.as_deref().unwrap_or("connector");
         let mut reader = Reader::new(given, &connector.config, worker);
         let half = half(&mut reader);
         reader.name_rest();
         remarks.extend(reader.into_remarks());
-        halves.extend(half.map(|mut half| {
+        if let Some(mut half) = half {
             half.name = unused(legal(given), &halves);
-            half
-        }));
+            if half.is_source {
+                sources.push((number, half.name.clone()));
+            }
+            halves.push(half);
+        }
     }
     let pipeline = legal(name.or(connectors.first().and_then(|c| c.name.as_deref())).unwrap_or("pipeline"));
     let is_refused = remarks.iter().any(|remark| remark.weight == Weight::Refused);
     let toml = (!is_refused && !halves.is_empty()).then(|| document(&pipeline, halves));
-    Imported { toml, remarks }
+    Imported { toml, sources, remarks }
 }
 
 /// The connector as a half; `None` where there is none to be made of it, and a remark says why.

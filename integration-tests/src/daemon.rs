@@ -185,13 +185,10 @@ impl Daemon {
 
     /// Runs another command of the binary with this daemon's configuration: exit code, output, complaints.
     pub async fn command(&self, arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
-        let mut command = Command::new(binary()?);
+        let config = self.config();
         let (verb, rest) = arguments.split_first().context("no command")?;
-        command.arg(verb).arg("--config").arg(self.config()).args(rest).stdin(Stdio::null());
-        let running = tokio::task::spawn_blocking(move || command.output());
-        let Output { status, stdout, stderr } = running.await?.context("cannot run millrace")?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((status.code(), text(&stdout), text(&stderr)))
+        let config = ["--config", config.to_str().context("a path that is no text")?];
+        run(&[&[*verb], &config[..], rest].concat()).await
     }
 
     /// `/metrics`.
@@ -278,6 +275,16 @@ impl Daemon {
     fn running(&mut self) -> Result<&mut Child> {
         self.child.as_mut().context("the daemon was not started")
     }
+}
+
+/// Runs a command of the binary to its end: exit code, output, complaints.
+pub async fn run(arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
+    let mut command = Command::new(binary()?);
+    command.args(arguments).stdin(Stdio::null());
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let Output { status, stdout, stderr } = running.await?.context("cannot run millrace")?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((status.code(), text(&stdout), text(&stderr)))
 }
 
 fn get(path: &str) -> http::Request<'_> {

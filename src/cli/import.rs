@@ -4,40 +4,118 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use super::{BAD_CONFIGURATION, complain};
-use crate::import::{self, Connector, Imported, Properties};
+use crate::{
+    config,
+    import::{self, Connector, Properties},
+    takeover::{self, Taken, Worker},
+};
+
+/// Whether and how to take positions over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TakeOver {
+    /// Whether the user says that the connectors are stopped.
+    pub(super) connector_stopped: bool,
+}
 
 #[expect(clippy::print_stdout, reason = "printing is what this command is for")]
-pub(super) fn main(worker: Option<&Path>, name: Option<&str>, files: &[PathBuf]) -> ExitCode {
-    let imported = match imported(worker, name, files) {
-        Ok(imported) => imported,
+pub(super) fn main(
+    worker: Option<&Path>,
+    name: Option<&str>,
+    files: &[PathBuf],
+    take_over: Option<TakeOver>,
+) -> ExitCode {
+    let given = match Given::read(worker, files) {
+        Ok(given) => given,
         Err(message) => {
             complain(message);
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
+    let imported = import::import(&given.connectors, given.worker.as_ref(), name);
     for remark in &imported.remarks {
         complain(remark);
     }
-    if let Some(text) = &imported.toml {
-        print!("{text}");
+    let Some(text) = &imported.toml else { return ExitCode::from(BAD_CONFIGURATION) };
+    print!("{text}");
+    if !imported.can_run() {
+        return ExitCode::FAILURE;
     }
-    match (&imported.toml, imported.can_run()) {
-        (Some(_), true) => ExitCode::SUCCESS,
-        (Some(_), false) => ExitCode::FAILURE,
-        (None, _) => ExitCode::from(BAD_CONFIGURATION),
+    match take_over {
+        Some(take_over) => given.take_over(&imported.sources, text, take_over),
+        None => ExitCode::SUCCESS,
     }
 }
 
-fn imported(worker: Option<&Path>, name: Option<&str>, files: &[PathBuf]) -> Result<Imported, String> {
-    let worker: Option<Properties> = match worker {
-        Some(path) => Some(import::read_properties(&text(path)?)),
-        None => None,
-    };
-    let connectors = files.iter().map(|file| connector(file)).collect::<Result<Vec<_>, _>>()?;
-    Ok(import::import(&connectors, worker.as_ref(), name))
+/// What the files say.
+struct Given {
+    worker: Option<Properties>,
+    connectors: Vec<Connector>,
+}
+
+impl Given {
+    fn read(worker: Option<&Path>, files: &[PathBuf]) -> Result<Self, String> {
+        let worker = match worker {
+            Some(path) => Some(import::read_properties(&text(path)?)),
+            None => None,
+        };
+        let connectors = files.iter().map(|file| connector(file)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { worker, connectors })
+    }
+
+    /// Stores the positions of these connectors as checkpoints of the pipeline in `toml`.
+    fn take_over(&self, sources: &[(usize, String)], toml: &str, take_over: TakeOver) -> ExitCode {
+        let settings =
+            match config::load_text(Path::new("the imported configuration"), toml, config::environment()) {
+                Ok(settings) => settings,
+                Err(problems) => {
+                    complain(problems);
+                    return ExitCode::from(BAD_CONFIGURATION);
+                }
+            };
+        let outcome = self.wanted(sources).and_then(|(worker, connectors)| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+            let taking = takeover::take_over(&settings, &worker, &connectors, take_over.connector_stopped);
+            let taken = runtime.block_on(taking).map_err(|failure| failure.message);
+            runtime.shutdown_timeout(Duration::from_millis(500));
+            taken
+        });
+        match outcome {
+            Ok(taken) => {
+                for Taken { connector, position, place } in taken {
+                    complain(format!("{connector}: taken over: {position}, stored in {place}"));
+                }
+                ExitCode::SUCCESS
+            }
+            Err(message) => {
+                complain(format!("not taken over: {message}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Where to look, and what for.
+    fn wanted(&self, sources: &[(usize, String)]) -> Result<(Worker, Vec<takeover::Connector>), String> {
+        let property = |key: &str| {
+            let value = self.worker.as_ref().and_then(|worker| worker.get(key));
+            value.cloned().ok_or_else(|| format!("the worker's file has no {key}"))
+        };
+        let worker =
+            Worker { offsets_topic: property("offset.storage.topic")?, group: property("group.id")? };
+        let connectors = sources.iter().map(|(number, source)| {
+            let connector = &self.connectors[*number];
+            takeover::Connector {
+                name: connector.name.clone().unwrap_or_default(),
+                partition: import::offset_partition(connector),
+                source: source.clone(),
+            }
+        });
+        Ok((worker, connectors.collect()))
+    }
 }
 
 fn connector(path: &Path) -> Result<Connector, String> {

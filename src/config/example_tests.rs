@@ -23,8 +23,8 @@ fn uncommented() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn variables() -> [(String, String); 1] {
-    [("KAFKA_PASSWORD".into(), "x".into())]
+fn variables() -> [(String, String); 2] {
+    [("KAFKA_PASSWORD".into(), "x".into()), ("HASH_KEY".into(), "y".into())]
 }
 
 /// The tree of `text`, after `load` has accepted it.
@@ -34,7 +34,8 @@ fn tree(text: &str) -> Dict {
         jail.create_file("config.toml", text)?;
         let path = Path::new("config.toml");
         super::load(path, variables()).map_err(|problems| problems.to_string())?;
-        tree = Some(layers::read(path, &variables().into()).map_err(|problems| problems.to_string())?.tree);
+        let read = super::file::text(path).and_then(|text| layers::read(path, &text, &variables().into()));
+        tree = Some(read.map_err(|problems| problems.to_string())?.tree);
         Ok(())
     });
     tree.expect("the jail ran")

@@ -6,15 +6,17 @@ use figment::value::{Dict, Value};
 use toml_edit::{ImDocument, Item, TableLike, Value as Toml};
 
 use super::{
-    Place, Problem,
+    Place, Problem, Problems,
     layers::{Places, reported},
     problem::KeyPath,
     schema::{self, Key, Kind, ROOT, unknown_key},
 };
 
 /// The file's text.
-pub(super) fn read(path: &Path) -> Result<String, Problem> {
-    let whole = |place, message| Problem { place, path: KeyPath::default(), message };
+pub(super) fn text(path: &Path) -> Result<String, Problems> {
+    let whole = |place, message| {
+        Problems::new(path.into(), vec![Problem { place, path: KeyPath::default(), message }])
+    };
     let bytes = std::fs::read(path).map_err(|err| whole(Place::Whole, format!("cannot be read: {err}")))?;
     String::from_utf8(bytes).map_err(|err| {
         let valid_bytes = err.utf8_error().valid_up_to();
@@ -181,7 +183,13 @@ impl Walk<'_> {
 fn scalar(value: &Toml, kind: Kind) -> Option<Value> {
     match (kind, value) {
         (
-            Kind::Text | Kind::Secret | Kind::Size | Kind::Duration | Kind::Start | Kind::Choice(_),
+            Kind::Text
+            | Kind::Uri
+            | Kind::Secret
+            | Kind::Size
+            | Kind::Duration
+            | Kind::Start
+            | Kind::Choice(_),
             Toml::String(text),
         ) => Some(text.value().as_str().into()),
         (Kind::Size, Toml::Integer(bytes)) => Some(bytes.value().to_string().into()),

@@ -70,12 +70,15 @@ pub(super) fn reported() -> Value {
     Value::from(false)
 }
 
-/// Reads the file and the variables. The error is a file that cannot be read as TOML at all.
-pub(super) fn read(path: &Path, variables: &BTreeMap<String, String>) -> Result<Layers, Problems> {
+/// Reads the text of the file at `path`, and the variables. The error is one that cannot be read as TOML at all.
+pub(super) fn read(
+    path: &Path,
+    text: &str,
+    variables: &BTreeMap<String, String>,
+) -> Result<Layers, Problems> {
     let whole = |problem| Problems::new(path.into(), vec![problem]);
-    let text = file::read(path).map_err(whole)?;
     let mut layers = Layers { tree: Dict::new(), places: Places::default(), problems: Vec::new() };
-    let from_file = file::walk(&text, &mut layers.places, &mut layers.problems).map_err(whole)?;
+    let from_file = file::walk(text, &mut layers.places, &mut layers.problems).map_err(whole)?;
     let from_variables = environment::walk(variables, &from_file, &mut layers.places, &mut layers.problems);
     let file = Figment::from(Serialized::defaults(&from_file));
     let given = from_variables.iter().fold(file, |layers, dict| layers.merge(Serialized::defaults(dict)));

@@ -58,7 +58,7 @@ pub(super) fn expect_plain(reader: &mut Reader<'_>, key: &str, format: &str) {
             reader.lack(key, "JsonConverter writes bytes as base64 in quotes; records are written as bytes");
         }
         (Converter::Other, _) => {
-            reader.lack(key, "converters that need schemas come with the schema formats")
+            reader.lack(key, "converters that need schemas come with the schema formats");
         }
         (Converter::Text | Converter::Bytes, _) => {
             reader

@@ -45,7 +45,7 @@ pub fn read_properties(text: &str) -> Properties {
             continue;
         }
         // An odd number of backslashes at the end: the line goes on in the next.
-        while line.len() - line.trim_end_matches('\\').len() & 1 == 1 {
+        while (line.len() - line.trim_end_matches('\\').len()) & 1 == 1 {
             line.pop();
             let Some(next) = lines.next() else { break };
             line.push_str(next.trim_start());

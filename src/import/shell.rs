@@ -148,7 +148,7 @@ impl<'a> Scanner<'a> {
         let mut word = self.take(|c| c.is_alphanumeric() || c == '$' || c == '_');
         if word == "new" {
             self.rest = self.rest.trim_start();
-            word = self.take(|c| c.is_alphanumeric());
+            word = self.take(char::is_alphanumeric);
         }
         let rest = self.rest.trim_start();
         if rest.starts_with(':') {

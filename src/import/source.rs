@@ -153,7 +153,7 @@ fn format(reader: &mut Reader<'_>, key: &str) -> &'static str {
 }
 
 /// The value of the newer key where it is given, else of the deprecated one.
-fn newer<'a>(name: &'a str, reader: &Reader<'_>) -> String {
+fn newer(name: &str, reader: &Reader<'_>) -> String {
     let newer = format!("startup.mode.{name}");
     let _ = reader.given(name);
     if reader.given(&newer).is_some() { newer } else { name.to_owned() }

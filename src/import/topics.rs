@@ -102,10 +102,10 @@ fn routes(reader: &mut Reader<'_>, frame: &Frame) -> Vec<Table> {
         }
     }
     let all = [namespaces, databases, regexes, rest].into_iter().flatten();
-    all.filter_map(|(pattern, topic)| rule(reader, pattern, topic)).collect()
+    all.filter_map(|(pattern, topic)| rule(reader, &pattern, topic)).collect()
 }
 
-fn rule(reader: &mut Reader<'_>, pattern: String, topic: String) -> Option<Table> {
+fn rule(reader: &mut Reader<'_>, pattern: &str, topic: String) -> Option<Table> {
     let texts: String = topic.split(['{', '}', '[', ']']).collect();
     if !texts.bytes().all(is_topic_byte) {
         reader.lack(
@@ -113,13 +113,13 @@ fn rule(reader: &mut Reader<'_>, pattern: String, topic: String) -> Option<Table
             format!("makes topics like {topic:?}, and Kafka takes letters, digits, ., _ and - alone"),
         );
     }
-    if let Err(invalid) = Pattern::parse_exclusion(&pattern) {
+    if let Err(invalid) = Pattern::parse_exclusion(pattern) {
         reader.lack(MAP, format!("{pattern:?} {invalid}"));
         return None;
     }
     let escaped = super::reader::escaped;
     let topic = whole(topic);
-    Some(Table::of([("match", escaped(&pattern).into()), ("topic", escaped(&topic).into())]))
+    Some(Table::of([("match", escaped(pattern).into()), ("topic", escaped(&topic).into())]))
 }
 
 /// Without a part that is only there for collections, a topic would lose a separator at its end for events of a whole
@@ -166,7 +166,8 @@ fn of_template(reader: &mut Reader<'_>, template: &str, frame: &Frame) -> Option
             "coll_sep" => out.push_str(&format!("[{{coll}}{separator}]")),
             "sep_coll_sep" => out.push_str(&format!("[{separator}{{coll}}{separator}]")),
             _ => {
-                return reader.refuse(MAP, format!("has the unknown variable {{{variable}}} in {template:?}"));
+                return reader
+                    .refuse(MAP, format!("has the unknown variable {{{variable}}} in {template:?}"));
             }
         }
         rest = after;

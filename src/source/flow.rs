@@ -166,10 +166,8 @@ impl Flow {
             let change = decode::decode(event).map_err(|error| {
                 Failure::stop(format!("source {}: after {}: {error}", self.settings.name, self.read))
             })?;
-            match &batch.too_large {
-                _ if !self.is_watched(&change) => {}
-                None => self.delivery.change(&change, &mut group).await?,
-                Some(error) => Box::pin(self.delivery.event_too_large(&change, error, &mut group)).await?,
+            if self.is_watched(&change) {
+                self.delivery.change(&change, batch.too_large.as_deref(), &mut group).await?;
             }
             self.follow(&change).await?;
             last = change.time.or(last);

@@ -1,6 +1,6 @@
 //! A Kafka Connect worker with the official MongoDB connector and Debezium's, to compare with.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
@@ -16,13 +16,15 @@ use crate::{
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
 
+const PROPERTIES: &str = "worker.properties";
+
 /// A running worker. Killed on drop.
 #[derive(Debug)]
 pub struct Connect {
     child: Child,
     port: u16,
     offsets_topic: String,
-    _directory: Scratch,
+    directory: Scratch,
 }
 
 impl Connect {
@@ -33,7 +35,7 @@ impl Connect {
         let port = free_port()?;
         let group = format!("connect-{}-{port}", std::process::id());
         let offsets_topic = format!("{group}-offsets");
-        let properties = directory.path().join("worker.properties");
+        let properties = directory.path().join(PROPERTIES);
         let plugins = files.join("plugins");
         fs::write(
             &properties,
@@ -64,7 +66,7 @@ plugin.path={}
         command.arg("-cp").arg(files.join("libs").join("*"));
         command.arg("org.apache.kafka.connect.cli.ConnectDistributed").arg(&properties);
         let child = Child::spawn("Kafka Connect", command, &directory.path().join("log"))?;
-        let mut connect = Self { child, port, offsets_topic, _directory: directory };
+        let mut connect = Self { child, port, offsets_topic, directory };
         connect.answers().await?;
         Ok(connect)
     }
@@ -86,6 +88,11 @@ plugin.path={}
     /// The topic in which its connectors' positions are.
     pub fn offsets_topic(&self) -> &str {
         &self.offsets_topic
+    }
+
+    /// Its configuration.
+    pub fn properties(&self) -> PathBuf {
+        self.directory.path().join(PROPERTIES)
     }
 
     /// Runs a connector with these keys, and waits until its task does.

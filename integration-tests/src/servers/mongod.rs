@@ -49,6 +49,8 @@ pub struct MongodOptions {
     pub oplog_mb: Option<u32>,
     /// TLS with a private authority, and access control.
     pub secure: bool,
+    /// A cache that is large enough for several images of the largest document in one transaction.
+    pub large_cache: bool,
 }
 
 /// A running mongod with its data. Killed on drop, its data removed.
@@ -217,7 +219,7 @@ fn spawn(
     }
     command.arg("--dbpath").arg(path.join("data")).args(["--port", &port.to_string()]);
     command.args(["--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0"]);
-    command.args(["--wiredTigerCacheSizeGB", "0.25"]);
+    command.args(["--wiredTigerCacheSizeGB", if options.large_cache { "1.5" } else { "0.25" }]);
     command.args(["--setParameter", "enableTestCommands=1"]);
     command.args(["--setParameter", "diagnosticDataCollectionEnabled=false"]);
     if let Some(megabytes) = options.oplog_mb {

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they found")]
 
 mod config_errors;
+mod conformance;
 mod figures;
 mod fuzz;
 mod golden;
@@ -22,3 +23,4 @@ mod snapshot;
 mod snapshot_faults;
 mod snapshot_requests;
 mod stream;
+mod takeover;

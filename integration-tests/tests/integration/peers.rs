@@ -1,12 +1,12 @@
-//! Side by side with the connectors that millrace replaces: both watch one database under a random load, and their
-//! topics have to be the same. Only with `MILLRACE_TEST_PEERS=1`, because the peers take a JVM each, time and memory.
+//! Side by side with the connectors that millrace replaces: both watch one database under a random load, millrace with the
+//! imported configuration, and their topics have to be the same. Only with `MILLRACE_TEST_PEERS=1`, because the peers take a JVM each, time and memory.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use bson::{Timestamp, doc, rawdoc};
+use bson::{doc, rawdoc};
 use integration_tests::{
-    daemon::Daemon,
+    daemon::{self, Daemon},
     ledger,
     load::Types,
     scene::Scene,
@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 
 /// Longest that a peer may take to write what is there.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The connector's name, which becomes the source's.
+const SOURCE: &str = "connector";
 
 /// Records by collection's topic and key, as texts, with their partitions, in order.
 type Histories = BTreeMap<(String, String), Vec<(i32, String)>>;
@@ -40,16 +43,14 @@ async fn the_official_connector_and_millrace_write_the_same_events() -> Result<(
                 json!({ "$timestamp": { "t": start.time, "i": start.increment + 1 } }).to_string(),
         });
         connect.run(&scene.name, &keys).await?;
-        let source = "full_document = \"whenAvailable\"\nfull_document_before_change = \"whenAvailable\"\n\
-                      topic = \"{db}[.{coll}]\"\n";
-        let mut daemon = streaming(scene, start, source).await?;
+        let mut daemon = imported(scene, connect, &keys).await?;
         write(scene, Types::Strict).await?;
         change_collections(scene).await?;
         let ours = ours(scene, &daemon).await?;
         let theirs = theirs(scene, connect, |_| true, ours.len()).await?;
         daemon.terminate().await?;
-        let theirs = histories(theirs, &format!("{}.", prefix(scene)), |text| Ok(without_bare_words(text)))?;
-        compare(&histories(ours, "", |text| Ok(text.to_owned()))?, &theirs)
+        let theirs = histories(theirs, &prefix(scene), |text| Ok(without_bare_words(text)))?;
+        compare(&histories(ours, &own_prefix(scene), |text| Ok(text.to_owned()))?, &theirs)
     })
     .await
 }
@@ -77,19 +78,13 @@ async fn debezium_and_millrace_write_the_same_envelopes() -> Result<()> {
             Ok(servers::topic_names(&scene.addresses.kafka).await?.contains(&probe).then_some(()))
         })
         .await?;
-        let start = ledger::now(&scene.pair.client).await?;
-        let source = format!(
-            "full_document = \"required\"\nfull_document_before_change = \"required\"\nvalue = \"debezium\"\n\
-             debezium_name = \"{}\"\n",
-            prefix(scene)
-        );
-        let mut daemon = streaming(scene, start, &source).await?;
+        let mut daemon = imported(scene, connect, &keys).await?;
         write(scene, Types::Strict).await?;
         let ours = ours(scene, &daemon).await?;
         let theirs = theirs(scene, connect, |record| !record.topic.ends_with(".probe"), ours.len()).await?;
         daemon.terminate().await?;
-        let theirs = histories(theirs, &format!("{}.", prefix(scene)), of_the_change)?;
-        compare(&histories(ours, "", of_the_change)?, &theirs)
+        let theirs = histories(theirs, &prefix(scene), of_the_change)?;
+        compare(&histories(ours, &own_prefix(scene), of_the_change)?, &theirs)
     })
     .await
 }
@@ -119,9 +114,16 @@ async fn side_by_side(body: impl AsyncFnOnce(&Scene, &Connect) -> Result<()>) ->
 }
 
 async fn remove_topics(scene: &Scene) -> Result<()> {
+    for prefix in [prefix(scene), own_prefix(scene)] {
+        servers::delete_topics(&scene.addresses.kafka, &topics(scene, &prefix).await?).await?;
+    }
+    Ok(())
+}
+
+async fn topics(scene: &Scene, prefix: &str) -> Result<Vec<String>> {
     let mut names = servers::topic_names(&scene.addresses.kafka).await?;
-    names.retain(|name| name.starts_with(&format!("{}.", prefix(scene))));
-    servers::delete_topics(&scene.addresses.kafka, &names).await
+    names.retain(|name| name.starts_with(&format!("{prefix}.")));
+    Ok(names)
 }
 
 /// What the peer's topics begin with.
@@ -129,12 +131,24 @@ fn prefix(scene: &Scene) -> String {
     format!("peer_of_{}", scene.name)
 }
 
-/// A daemon that streams from just after `start`.
-async fn streaming(scene: &Scene, start: Timestamp, lines: &str) -> Result<Daemon> {
-    let start = format!("{}:{}", start.time, start.increment + 1);
-    let watch = &scene.pair.database;
-    let source = format!("[sources.shop]\nwatch = [\"{watch}.*\"]\nstart = \"{start}\"\n{lines}\n");
-    let mut daemon = scene.daemon(&scene.config(&source))?;
+/// What millrace's topics begin with.
+fn own_prefix(scene: &Scene) -> String {
+    format!("own_of_{}", scene.name)
+}
+
+/// A daemon with the connector's configuration, which writes to topics of its own.
+async fn imported(scene: &Scene, connect: &Connect, keys: &Value) -> Result<Daemon> {
+    let (connector, worker) = (scene.path("connector.json"), connect.properties());
+    std::fs::write(&connector, json!({ "name": SOURCE, "config": keys }).to_string())?;
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is no text");
+    let (connector, worker) = (text(&connector)?, text(&worker)?);
+    let arguments = ["import", "--worker", &worker, "--name", &scene.name, &connector];
+    let (code, toml, remarks) = daemon::run(&arguments).await?;
+    println!("{remarks}");
+    ensure!(code == Some(0), "{code:?} {toml}");
+    let theirs = format!("topic = \"{}.", prefix(scene));
+    ensure!(toml.contains(&theirs), "{toml}");
+    let mut daemon = scene.daemon(&toml.replace(&theirs, &format!("topic = \"{}.", own_prefix(scene))))?;
     daemon.start_ready().await?;
     Ok(daemon)
 }
@@ -167,8 +181,9 @@ async fn change_collections(scene: &Scene) -> Result<()> {
 
 /// All that millrace has to write.
 async fn ours(scene: &Scene, daemon: &Daemon) -> Result<Vec<Record>> {
-    daemon.passed("shop", ledger::now(&scene.pair.client).await?, PATIENCE).await?;
-    let mut records = scene.pair.records().await?;
+    daemon.passed(SOURCE, ledger::now(&scene.pair.client).await?, PATIENCE).await?;
+    let topics = topics(scene, &own_prefix(scene)).await?;
+    let mut records = topic::read(&scene.addresses.kafka, topics).await?;
     records.retain(|record| !record.topic.ends_with(".probe"));
     ensure!(records.len() > 3_000, "{} records", records.len());
     Ok(records)
@@ -183,9 +198,8 @@ async fn theirs(
 ) -> Result<Vec<Record>> {
     let mut found = Vec::new();
     let all = wait::until("the peer to write all", PATIENCE, async || {
-        let mut names = servers::topic_names(&scene.addresses.kafka).await?;
-        names.retain(|name| name.starts_with(&prefix(scene)));
-        found = topic::read(&scene.addresses.kafka, names).await?;
+        let topics = topics(scene, &prefix(scene)).await?;
+        found = topic::read(&scene.addresses.kafka, topics).await?;
         found.retain(|record| counts(record));
         ensure!(found.len() >= count, "{} of {count} records", found.len());
         Ok(Some(()))

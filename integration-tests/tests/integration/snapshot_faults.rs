@@ -163,7 +163,8 @@ async fn fault_while_copying(victim: Victim) -> Result<()> {
         let mut load = scene.load(|plan| (plan.operations, plan.rate) = (u64::MAX, Some(300)));
         load.reach(300).await?;
         let start = ledger::now(&scene.pair.client).await?;
-        let mut daemon = scene.daemon(&scene.config(&(source(scene, start) + &scene.sink(""))))?;
+        let tables = format!("{QUICK_GROUPS}{}{}", source(scene, start), scene.sink(""));
+        let mut daemon = scene.daemon(&scene.config(&tables))?;
         daemon.start()?;
         wait::until("a part to be copied", SOON, async || {
             Ok((copied(&daemon).await? >= PRELOADED as u64 / 4).then_some(()))
@@ -185,6 +186,9 @@ async fn fault_while_copying(victim: Victim) -> Result<()> {
     })
     .await
 }
+
+/// Kafka holds the partitions of a consumer that was killed for so long.
+const QUICK_GROUPS: &str = "[kafka.properties]\n\"session.timeout.ms\" = 6000\n";
 
 /// A source of JSON events that copies slowly, from just after `start`.
 fn source(scene: &Scene, start: Timestamp) -> String {

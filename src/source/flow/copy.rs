@@ -100,7 +100,7 @@ impl Flow {
     ) -> Result<Group, Failure> {
         let event = raw::Document::new(event).map_err(decode::Error::from).and_then(decode::decode);
         let change = Change { snapshot: true, time: Some(time), ..self.malformed_row(namespace, event)? };
-        self.delivery.change(&change, &mut group).await?;
+        self.delivery.change(&change, None, &mut group).await?;
         if group.records < GROUP_RECORDS && group.bytes < GROUP_BYTES {
             return Ok(group);
         }
