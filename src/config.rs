@@ -21,6 +21,8 @@ mod units;
 #[cfg(test)]
 mod example_tests;
 #[cfg(test)]
+mod source_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::{

@@ -14,6 +14,7 @@
 mod connect;
 mod converters;
 mod debezium;
+mod fields;
 mod keys;
 mod partition;
 mod properties;

@@ -123,13 +123,36 @@ fn authentication_in_chain(error: &Error) -> Option<i32> {
 pub fn describe(error: &Error) -> String {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => {
-            format!("{} (code {}, {})", command.message, command.code, command.code_name)
+            let message = without_keys(&command.message);
+            format!("{message} (code {}, {})", command.code, command.code_name)
         }
         ErrorKind::Io(io) => format!("connection failed: {io}"),
         ErrorKind::ServerSelection { message, .. } => no_usable_server(message),
         ErrorKind::Authentication { message, .. } => message.clone(),
         kind => kind.to_string(),
     }
+}
+
+/// `message` without the document keys in resume tokens: of each long run of hexadecimal digits only what holds the
+/// cluster time is left.
+fn without_keys(message: &str) -> String {
+    /// A type byte and the eight bytes of a timestamp.
+    const TIME_DIGITS: usize = 18;
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    while !rest.is_empty() {
+        let is_hex = rest.starts_with(|c: char| c.is_ascii_hexdigit());
+        let end = rest.find(|c: char| c.is_ascii_hexdigit() != is_hex).unwrap_or(rest.len());
+        let (run, tail) = rest.split_at(end);
+        if is_hex && run.len() > 2 * TIME_DIGITS {
+            out.push_str(&run[..TIME_DIGITS]);
+            out.push('…');
+        } else {
+            out.push_str(run);
+        }
+        rest = tail;
+    }
+    out
 }
 
 /// The driver's account of a failed server selection without the parts that are for its developers. The reason why no
@@ -211,6 +234,15 @@ async fn run(client: &Client, db: &str, command: Document, what: &str) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_in_messages_keep_their_time_alone() {
+        let token = "82655A2F4B000000012B042C0100296E5A1004C0FFEE46645F696400FF";
+        let message = format!("resume token {{ _data: \"{token}\" }} not found, 12 deadbeef");
+        let expected = "resume token { _data: \"82655A2F4B00000001…\" } not found, 12 deadbeef";
+        assert_eq!(without_keys(&message), expected);
+        assert_eq!(without_keys("größe"), "größe");
+    }
 
     #[test]
     fn a_failed_server_selection_is_one_short_line() {

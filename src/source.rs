@@ -28,7 +28,7 @@ mod deliver;
 pub mod publish;
 
 mod flow;
-mod heartbeat;
+pub mod heartbeat;
 pub mod progress;
 
 mod metrics;

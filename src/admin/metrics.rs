@@ -62,6 +62,7 @@ const SOURCE: &[Metric<source::Metrics>] = &[
     counter("source_record_bytes", "Bytes of keys and values handed to Kafka", |m| {
         m.record_bytes.load(Relaxed)
     }),
+    counter("source_dropped_events", "Events that a transformation dropped", |m| m.dropped.load(Relaxed)),
     counter("source_reopens", "Times that the change stream was opened again", |m| m.reopens.load(Relaxed)),
     counter("source_history_losses", "Times that changes were lost, the oplog no longer having them", |m| {
         m.history_losses.load(Relaxed)

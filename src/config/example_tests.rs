@@ -23,8 +23,8 @@ fn uncommented() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn variables() -> [(String, String); 1] {
-    [("KAFKA_PASSWORD".into(), "x".into())]
+fn variables() -> [(String, String); 2] {
+    [("KAFKA_PASSWORD".into(), "x".into()), ("HASH_KEY".into(), "y".into())]
 }
 
 /// The tree of `text`, after `load` has accepted it.

@@ -183,7 +183,13 @@ impl Walk<'_> {
 fn scalar(value: &Toml, kind: Kind) -> Option<Value> {
     match (kind, value) {
         (
-            Kind::Text | Kind::Secret | Kind::Size | Kind::Duration | Kind::Start | Kind::Choice(_),
+            Kind::Text
+            | Kind::Uri
+            | Kind::Secret
+            | Kind::Size
+            | Kind::Duration
+            | Kind::Start
+            | Kind::Choice(_),
             Toml::String(text),
         ) => Some(text.value().as_str().into()),
         (Kind::Size, Toml::Integer(bytes)) => Some(bytes.value().to_string().into()),

@@ -34,10 +34,12 @@ fn table(dict: &Dict, keys: &[Key], path: &KeyPath, out: &mut String) {
             }
             (Kind::Properties, Some(Value::Dict(_, properties))) => {
                 for (name, value) in properties {
-                    line(&format!("{}.{name}", key.name), &property(name, value), out);
+                    let quoted = property_name(name, properties);
+                    line(&format!("{}.{quoted}", key.name), &property(name, value), out);
                 }
             }
-            (Kind::Secret, Some(Value::String(_, uri))) => line(key.name, &uri_text(uri), out),
+            (Kind::Uri, Some(Value::String(_, uri))) => line(key.name, &uri_text(uri), out),
+            (Kind::Secret, Some(Value::String(_, secret))) => line(key.name, &secret_text(secret), out),
             (_, Some(value)) => line(key.name, &literal(value), out),
         }
     }
@@ -64,10 +66,23 @@ fn has_values(dict: &Dict) -> bool {
 
 /// The path with each segment quoted where TOML needs it.
 fn header(path: &KeyPath) -> String {
-    let bare =
-        |segment: &String| segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    let quoted = path.segments().iter().map(|s| if bare(s) { s.clone() } else { text(s) });
+    let quoted = path.segments().iter().map(|s| if is_bare(s) { s.clone() } else { text(s) });
     quoted.collect::<Vec<_>>().join(".")
+}
+
+/// Whether TOML takes it as a key without quotes.
+fn is_bare(segment: &str) -> bool {
+    !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// A name with dots in it as nested tables, unless it has to be quoted as a whole: because of its characters, or
+/// because another name goes on where one ends.
+fn property_name(name: &str, all: &Dict) -> String {
+    let goes_on =
+        |short: &str, long: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('.'));
+    let is_plain =
+        name.split('.').all(is_bare) && !all.keys().any(|other| goes_on(name, other) || goes_on(other, name));
+    if is_plain { name.to_owned() } else { text(name) }
 }
 
 fn property(name: &str, value: &Value) -> String {
@@ -79,6 +94,10 @@ fn property(name: &str, value: &Value) -> String {
 
 fn uri_text(uri: &str) -> String {
     text(if is_whole_reference(uri) { uri.into() } else { redact_uri(uri) }.as_str())
+}
+
+fn secret_text(secret: &str) -> String {
+    text(if is_whole_reference(secret) { secret } else { REDACTED })
 }
 
 /// Whether nothing but a reference is there, so that printing it shows no part of the secret.

@@ -6,6 +6,7 @@
 mod halves;
 mod reading;
 mod source;
+mod transform;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 

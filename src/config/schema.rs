@@ -23,7 +23,9 @@ pub(super) struct Key {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Text,
-    /// Text that is never shown in a problem.
+    /// A connection string, which is only shown without what is secret in it.
+    Uri,
+    /// Text that is never shown.
     Secret,
     Boolean,
     Integer,
@@ -79,7 +81,7 @@ pub(super) const ROOT: &[Key] = &[
     table("log", LOG),
 ];
 
-const MONGODB: &[Key] = &[key("uri", Kind::Secret, Default::None)];
+const MONGODB: &[Key] = &[key("uri", Kind::Uri, Default::None)];
 
 const KAFKA: &[Key] = &[
     key("bootstrap_servers", Kind::Text, Default::None),
@@ -130,6 +132,7 @@ const SOURCE: &[Key] = &[
     key("partition_by", Kind::Choice(words::<PartitionBy>), Default::Text("key")),
     key("route", Kind::Tables(ROUTE), Default::None),
     table("topic_creation", TOPIC_CREATION),
+    key("transform", Kind::Tables(TRANSFORM), Default::None),
     table("errors", ERRORS),
     table("mongodb", MONGODB),
     table("kafka", KAFKA),
@@ -159,6 +162,18 @@ const TOPIC_CREATION: &[Key] = &[
     key("partitions", Kind::Integer, Default::Integer(0)),
     key("replication", Kind::Integer, Default::Integer(0)),
     key("config", Kind::Properties, Default::None),
+];
+
+const TRANSFORM: &[Key] = &[
+    key("namespaces", Kind::List, Default::List(&["*"])),
+    key("drop", Kind::Text, Default::Text("")),
+    key("include", Kind::List, Default::List(&[])),
+    key("exclude", Kind::List, Default::List(&[])),
+    key("redact", Kind::List, Default::List(&[])),
+    key("hash", Kind::List, Default::List(&[])),
+    key("hash_key", Kind::Secret, Default::None),
+    key("set", Kind::Text, Default::Text("")),
+    key("rename", Kind::Properties, Default::None),
 ];
 
 const ERRORS: &[Key] = &[
@@ -197,7 +212,7 @@ const CHECKPOINT: &[Key] = &[
     key("store", Kind::Choice(words::<StoreKind>), Default::Text("kafka")),
     key("interval", Kind::Duration, Default::Text("1s")),
     key("namespace", Kind::Text, Default::Text("millrace.checkpoints")),
-    key("uri", Kind::Secret, Default::None),
+    key("uri", Kind::Uri, Default::None),
     key("directory", Kind::Text, Default::Text("checkpoints")),
 ];
 
@@ -226,7 +241,7 @@ impl Kind {
     /// What to write, for the message about something else.
     pub(super) fn expected(self) -> String {
         match self {
-            Self::Text | Self::Secret => "text in quotes".into(),
+            Self::Text | Self::Uri | Self::Secret => "text in quotes".into(),
             Self::Boolean => "true or false".into(),
             Self::Integer => "a whole number".into(),
             Self::Size => "a size like \"64MB\", or a number of bytes".into(),

@@ -9,6 +9,7 @@ use super::{ClusterTime, Kafka, Mongodb, Template};
 use crate::{
     json,
     namespace::{Glob, Namespace, Pattern, Patterns},
+    transform,
 };
 
 /// One MongoDB → Kafka half.
@@ -40,6 +41,8 @@ pub struct Source {
     pub record: Record,
     /// Where it goes.
     pub topics: Topics,
+    /// What is changed on the way.
+    pub transform: Vec<transform::Rule>,
     /// What to do with what cannot be sent.
     pub errors: Errors,
 }
@@ -325,7 +328,7 @@ pub enum ErrorPolicy {
 pub enum LargeEvent {
     /// Stop and say where.
     Fail,
-    /// Send it without its images.
+    /// Send it without as much of its images, and of what the update changed, as is needed.
     Reduce,
     /// Put it, without its images, into the dead letter topic.
     DeadLetter,

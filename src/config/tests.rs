@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 
 use super::*;
 
-const MINIMAL: &str = r#"
+pub(super) const MINIMAL: &str = r#"
 name = "shop"
 [mongodb]
 uri = "mongodb://localhost:27017/?replicaSet=rs0"
@@ -16,7 +16,7 @@ bootstrap_servers = "localhost:9092"
 watch = ["shop.*"]
 "#;
 
-fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Problems> {
+pub(super) fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Problems> {
     let mut loaded = None;
     figment::Jail::expect_with(|jail| {
         jail.create_file("m.toml", text)?;
@@ -27,7 +27,7 @@ fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Problem
     loaded.expect("the jail ran")
 }
 
-fn settings(text: &str) -> Settings {
+pub(super) fn settings(text: &str) -> Settings {
     load_with(text, &[]).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -37,17 +37,17 @@ pub(crate) fn source(lines: &str) -> Source {
     settings(&text).sources.into_iter().next().expect("a source")
 }
 
-fn problems_with(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn problems_with(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let problems = load_with(text, variables).expect_err("there is a problem");
     problems.to_string().lines().map(String::from).collect()
 }
 
-fn problems(text: &str) -> Vec<String> {
+pub(super) fn problems(text: &str) -> Vec<String> {
     problems_with(text, &[])
 }
 
 /// The only problem of the minimal file with `extra` after it.
-fn problem_with_extra(extra: &str) -> String {
+pub(super) fn problem_with_extra(extra: &str) -> String {
     let all = problems(&format!("{MINIMAL}{extra}"));
     assert_eq!(all.len(), 1, "{all:?}");
     all[0].clone()
@@ -442,7 +442,7 @@ fn the_daemons_own_collection_never_matches() {
     assert_eq!((mongodb.uri.expose(), namespace.to_string().as_str()), ("mongodb://other", "a.b"));
 }
 
-fn printed(text: &str, variables: &[(&str, &str)]) -> String {
+pub(super) fn printed(text: &str, variables: &[(&str, &str)]) -> String {
     let mut printed = String::new();
     figment::Jail::expect_with(|jail| {
         jail.create_file("m.toml", text)?;

@@ -3,6 +3,7 @@
 use super::{
     Half, connect,
     converters::{Converter, converter},
+    fields,
     keys::DEBEZIUM,
     properties::{self, Client},
     reader::{self, Reader},
@@ -29,11 +30,7 @@ pub(super) fn source(reader: &mut Reader<'_>) -> Option<Half> {
     errors(reader, &mut table);
     let creation = connect::topic_creation(reader);
     table.put("topic_creation", creation);
-    for key in ["field.exclude.list", "field.renames"] {
-        if !reader.text(key).trim().is_empty() {
-            reader.lack(key, "not carried over; write it as transform, which has exclude and rename");
-        }
-    }
+    table.put("transform", fields::transforms(reader));
     let kafka = properties::kafka(reader, Client::Producer);
     Some(Half { is_source: true, name: String::new(), uri: uri?, kafka, table })
 }

@@ -114,3 +114,38 @@ fn class(classes: &[&str], value: &str) -> Result<(), String> {
         classes.join(", ")
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_the_same_tables() {
+        let documentation = include_str!("../../docs/migration.md");
+        let mut rows: BTreeSet<String> = documentation
+            .lines()
+            .filter(|line| line.starts_with("| `") && line.contains("` | "))
+            .map(str::to_owned)
+            .collect();
+        rows.retain(|row| !row.starts_with("| `connector: "));
+        let tables = [CONNECT, OFFICIAL_SOURCE, OFFICIAL_SINK, DEBEZIUM].concat();
+        let expected: BTreeSet<String> =
+            tables.iter().map(|spec| format!("| `{}` | {} |", spec.key, spec.becomes)).collect();
+        let missing: Vec<_> = expected.difference(&rows).collect();
+        let surplus: Vec<_> = rows.difference(&expected).collect();
+        assert!(missing.is_empty() && surplus.is_empty(), "missing: {missing:#?}, surplus: {surplus:#?}");
+    }
+
+    #[test]
+    fn no_key_is_there_twice_and_each_default_is_one_that_its_check_takes() {
+        for table in [CONNECT, OFFICIAL_SOURCE, OFFICIAL_SINK, DEBEZIUM] {
+            let keys: BTreeSet<&str> = table.iter().map(|spec| spec.key).collect();
+            assert_eq!(keys.len(), table.len());
+            for spec in table.iter().filter(|spec| !spec.default.is_empty()) {
+                assert_eq!(spec.check.check(spec.default), Ok(()), "{}", spec.key);
+            }
+        }
+    }
+}

@@ -180,6 +180,8 @@ fn debezium_becomes_a_source_with_its_envelope() {
         ("topic.prefix", "dbz"),
         ("collection.include.list", "shop\\.orders, crm[.].*"),
         ("skipped.operations", "d"),
+        ("field.exclude.list", "shop.orders.card.number,crm.*.secret"),
+        ("field.renames", "shop.orders.card.zip:postcode"),
         ("snapshot.mode", "no_data"),
         ("capture.mode", "change_streams_update_full_with_pre_image"),
         ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
@@ -196,6 +198,12 @@ fn debezium_becomes_a_source_with_its_envelope() {
     assert_eq!((source.record.value, source.record.debezium_name.as_str()), (RecordValue::Debezium, "dbz"));
     assert_eq!(crate::source::route::name(&source.topics, "shop", Some("orders")), "dbz.shop.orders");
     assert_eq!((source.stream.pipeline.len(), source.record.debezium_schemas), (1, false));
+    let rules = &source.transform;
+    assert_eq!((rules.len(), rules[0].exclude.len(), rules[2].rename.len()), (3, 1, 1));
+    assert!(rules[1].namespaces.matches("crm", "x") && !rules[0].namespaces.matches("crm", "x"));
+    let unusable =
+        [DEBEZIUM_CLASS, ("mongodb.connection.string", "mongodb://h"), ("field.exclude.list", "a.b._id")];
+    assert_eq!(heaviest(&unusable, "field.exclude.list"), Some(Weight::Missing));
 }
 
 #[test]

@@ -3,7 +3,10 @@
 mod destination;
 mod refuse;
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -31,6 +34,8 @@ pub(super) struct Delivery {
     sizes: Arc<Sizes>,
     stages: Stages,
     buffers: Buffers,
+    /// Space for an event that is changed on its way.
+    event: Vec<u8>,
     finder: Finder,
     destinations: Destinations,
     dead_letters: Option<Destination>,
@@ -64,6 +69,7 @@ impl Delivery {
             sizes: Arc::clone(sizes),
             stages: Stages::new(settings),
             buffers: Buffers::default(),
+            event: Vec::new(),
             finder: Finder::new(settings, publisher, sizes),
             destinations: Destinations::default(),
             dead_letters: None,
@@ -72,11 +78,17 @@ impl Delivery {
         }
     }
 
-    /// Hands on what `change` becomes, as part of the open `group`.
+    /// Hands on what `change` becomes, as part of the open `group`. `too_large` says why the server could not send more of
+    /// it than what it was.
     ///
     /// # Errors
     /// When it cannot be sent, and the settings do not say to go on without it.
-    pub(super) async fn change(&mut self, change: &Change<'_>, group: &mut Group) -> Result<(), Failure> {
+    pub(super) async fn change(
+        &mut self,
+        change: &Change<'_>,
+        too_large: Option<&str>,
+        group: &mut Group,
+    ) -> Result<(), Failure> {
         let Some(db) = change.db else {
             let (source, operation) = (&self.settings.name, change.operation);
             tracing::info!(source, operation, "event without a namespace");
@@ -87,6 +99,29 @@ impl Delivery {
             Some(number) => number,
             None => Box::pin(self.destination(db, change.coll)).await?,
         };
+        let mut event = mem::take(&mut self.event);
+        let outcome = match Stages::transform(change, &self.destinations.get(number).plan, &mut event) {
+            Ok(Some(change)) => match too_large {
+                None => self.transformed(&change, number, group).await,
+                Some(error) => Box::pin(self.event_too_large(&change, number, error, group)).await,
+            },
+            Ok(None) => {
+                self.metrics.dropped();
+                Ok(())
+            }
+            Err(error) => Box::pin(self.not_transformed(change, number, error, group)).await,
+        };
+        self.event = event;
+        outcome
+    }
+
+    /// Hands on what a change, which its rules have seen, becomes.
+    async fn transformed(
+        &mut self,
+        change: &Change<'_>,
+        number: usize,
+        group: &mut Group,
+    ) -> Result<(), Failure> {
         let plan = &self.destinations.get(number).plan;
         let encoded = match self.stages.encode(change, plan, &mut self.buffers) {
             Ok(encoded) => encoded,

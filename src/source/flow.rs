@@ -124,9 +124,8 @@ impl Flow {
     pub(super) async fn run(&mut self, mut watcher: Watcher) -> Result<(), Failure> {
         let stop = self.stop.clone();
         loop {
-            let may_take = self.held.as_ref().is_none_or(Batch::is_empty);
             tokio::select! {
-                batch = watcher.next(), if may_take => {
+                batch = watcher.next(), if self.held.is_none() => {
                     let batch = batch?;
                     self.ready.store(true, Ordering::Relaxed);
                     self.take(batch).await?;
@@ -166,10 +165,8 @@ impl Flow {
             let change = decode::decode(event).map_err(|error| {
                 Failure::stop(format!("source {}: after {}: {error}", self.settings.name, self.read))
             })?;
-            match &batch.too_large {
-                _ if !self.is_watched(&change) => {}
-                None => self.delivery.change(&change, &mut group).await?,
-                Some(error) => Box::pin(self.delivery.event_too_large(&change, error, &mut group)).await?,
+            if self.is_watched(&change) {
+                self.delivery.change(&change, batch.too_large.as_deref(), &mut group).await?;
             }
             self.follow(&change).await?;
             last = change.time.or(last);

@@ -13,7 +13,7 @@ use crate::{
 
 /// When the next heartbeat is due.
 #[derive(Debug)]
-pub(super) struct Heartbeat {
+pub struct Heartbeat {
     settings: config::Heartbeat,
     /// When the last record was sent.
     last: Instant,
@@ -23,18 +23,18 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     /// The first is due an interval after `now`.
-    pub(super) fn new(settings: config::Heartbeat, now: Instant) -> Self {
+    pub fn new(settings: config::Heartbeat, now: Instant) -> Self {
         Self { settings, last: now, token: None }
     }
 
     /// Where they go.
-    pub(super) fn topic(&self) -> &str {
+    pub fn topic(&self) -> &str {
         &self.settings.topic
     }
 
     /// The stream stands at `token` after a reply that has become records or not: whether it is time for a heartbeat,
     /// which then counts as sent.
-    pub(super) fn is_due(&mut self, has_records: bool, token: &ResumeToken, now: Instant) -> bool {
+    pub fn is_due(&mut self, has_records: bool, token: &ResumeToken, now: Instant) -> bool {
         if has_records {
             self.last = now;
             return false;
@@ -52,7 +52,7 @@ impl Heartbeat {
 ///
 /// # Errors
 /// When the token is no sound BSON.
-pub(super) fn write_key(token: &ResumeToken, out: &mut Vec<u8>) -> Result<(), raw::Error> {
+pub fn write_key(token: &ResumeToken, out: &mut Vec<u8>) -> Result<(), raw::Error> {
     out.clear();
     let token = Document::new(token.as_bytes())?;
     let unusable = |_| raw::Error { at: 4, what: "a token that cannot be written as JSON" };

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub heartbeats: AtomicU64,
     /// Checkpoints stored.
     pub checkpoints: AtomicU64,
+    /// Events that a transformation dropped.
+    pub dropped: AtomicU64,
     /// Changes that were skipped, by [`Reason`].
     skipped: [AtomicU64; Reason::ALL.len()],
     /// Dead letters that were sent, by [`Reason`].
@@ -86,6 +88,11 @@ impl Metrics {
     pub fn sent(&self, bytes: usize) {
         self.records.fetch_add(1, Relaxed);
         self.record_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// A transformation dropped an event.
+    pub fn dropped(&self) {
+        self.dropped.fetch_add(1, Relaxed);
     }
 
     /// A change was skipped.

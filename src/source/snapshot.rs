@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 pub(super) use self::{
     clean::Clean,
     read::Rows,
-    row::write_row,
+    row::{with_key_in_id, write_row},
     sweep::{Deletes, write_delete},
 };
 pub use self::{

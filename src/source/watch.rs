@@ -31,9 +31,13 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub use self::pipeline::{Scope, scope};
 use self::reader::Reader;
 pub(super) use self::reader::accepts;
+pub use self::{
+    judge::{Ending, judge},
+    opening::{Extent, Opening, Reduction},
+    pipeline::{Scope, scope},
+};
 use super::{Metrics, history::Losses};
 use crate::{config, position::Position, raw, retry::Failure};
 

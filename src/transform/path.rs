@@ -55,21 +55,26 @@ impl Rename {
     /// Reads the path of a field and its new last name.
     ///
     /// # Errors
-    /// When either is none, or `_id` is renamed or taken.
+    /// When either is none, or `_id` is renamed or taken. The messages go on after the new name.
     pub fn parse(path: &str, name: &str) -> Result<Self, Invalid> {
-        let path = Path::parse(path)?;
+        let path = Path::parse(path).map_err(|Invalid(problem)| {
+            Invalid(format!("is to be the name of a field whose path {problem}"))
+        })?;
         if path.is_in_id() {
-            return Err(Invalid("is the document's identity and cannot be renamed".into()));
+            return Err(Invalid(
+                "is to be the name of the document's identity, which cannot be renamed".into(),
+            ));
         }
         if name.contains('.') {
-            return Err(Invalid(format!(
-                "gets the name {name:?}, which is a path; write the new last name alone: a field stays in its document"
-            )));
+            return Err(Invalid(
+                "is a path; write the new last name alone: a field stays in its document".into(),
+            ));
         }
-        check_name(name)
-            .map_err(|Invalid(problem)| Invalid(format!("gets the name {name:?}, which {problem}")))?;
+        check_name(name)?;
         if name == "_id" && path.steps.len() == 1 {
-            return Err(Invalid("gets the name \"_id\", which is the document's identity".into()));
+            return Err(Invalid(
+                "is the name of the document's identity, which no other field can have".into(),
+            ));
         }
         Ok(Self { path, name: name.as_bytes().into() })
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they found")]
 
 mod config_errors;
+mod conformance;
 mod figures;
 mod fuzz;
 mod golden;

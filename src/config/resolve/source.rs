@@ -13,6 +13,7 @@ use super::{
     Shared, check_name,
     halves::with_allowed,
     reading::{Reader, Section},
+    transform,
 };
 use crate::{
     json,
@@ -46,6 +47,8 @@ pub(super) fn source(
     let snapshot = snapshot(reader, &section.section("snapshot"));
     let heartbeat = heartbeat(reader, &section.section("heartbeat"));
     let topics = topics(reader, section);
+    let rules = section.sections("transform");
+    let transform = rules.iter().filter_map(|rule| transform::rule(reader, rule)).collect();
     let errors = errors(reader, &section.section("errors"));
     let (record, mut stream) = (record?, stream?);
     if record.value != RecordValue::Event && stream.full_document == FullDocument::Default {
@@ -66,6 +69,7 @@ pub(super) fn source(
         heartbeat: heartbeat?,
         record,
         topics: topics?,
+        transform,
         errors: errors?,
     };
     refuse_contradictions(reader, section, &source);
@@ -283,7 +287,7 @@ fn refuse_contradictions(reader: &mut Reader<'_>, section: &Section<'_>, source:
 }
 
 /// A text that may be empty; the outer `None` is a problem.
-fn optional<T>(
+pub(super) fn optional<T>(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     key: &str,

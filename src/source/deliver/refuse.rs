@@ -9,6 +9,7 @@ use super::{Delivery, Group, destination::Destination};
 use crate::{
     config::ErrorPolicy,
     position::ResumeToken,
+    raw::Document,
     retry::Failure,
     source::{
         dead_letter::{self, Letter, Reason},
@@ -66,6 +67,21 @@ impl Delivery {
         self.refuse(change, number, reason, &error, remedy, policy, group).await
     }
 
+    /// What is done about a change that its rules could not be applied to. Its dead letter has nothing that they may mask.
+    pub(super) async fn not_transformed(
+        &mut self,
+        change: &Change<'_>,
+        number: usize,
+        error: encode::Error,
+        group: &mut Group,
+    ) -> Result<(), Failure> {
+        let bare = Change { event: Document::EMPTY, document_key: None, ..*change };
+        let (error, remedy) =
+            (format!("cannot be transformed: {error}"), "exclude the collection, or set errors.encoding");
+        let policy = Reason::Encoding.policy(&self.settings.errors);
+        self.refuse(&bare, number, Reason::Encoding, &error, remedy, policy, group).await
+    }
+
     /// What is done about a record over the topic's limit.
     pub(super) async fn too_large(
         &mut self,
@@ -83,15 +99,15 @@ impl Delivery {
     }
 
     /// What is done about a change of which the server could not send more than what it was.
-    pub(in crate::source) async fn event_too_large(
+    pub(super) async fn event_too_large(
         &mut self,
         change: &Change<'_>,
+        number: usize,
         error: &str,
         group: &mut Group,
     ) -> Result<(), Failure> {
-        self.metrics.event(change.time);
-        let number = self.destination(change.db.unwrap_or_default(), change.coll).await?;
-        let remedy = "use a server that splits large events (MongoDB 6.0.9 or later of 6.0, or 7.0), ask for fewer                       images, or set errors.event_too_large";
+        let remedy = "use a server that splits large events (MongoDB 6.0.9 or later of 6.0, or 7.0), ask for fewer \
+                      images, or set errors.event_too_large";
         let policy = Reason::EventTooLarge.policy(&self.settings.errors);
         self.refuse(change, number, Reason::EventTooLarge, &error, remedy, policy, group).await
     }

@@ -28,11 +28,16 @@ impl Flow {
                 self.snapshot.begin_wave(time);
             }
         }
-        if self.snapshot.is_reading() {
-            self.held = Some(batch);
-            return Ok(());
+        if !self.snapshot.is_reading() {
+            return self.publish(&batch).await;
         }
-        self.publish(&batch).await
+        if batch.is_empty() {
+            // Nothing to hold: the stream may stand further on.
+            self.read = self.read.moved_to(&batch.after);
+        } else {
+            self.held = Some(batch);
+        }
+        Ok(())
     }
 
     /// The cluster time of the reply's first event.
@@ -55,9 +60,7 @@ impl Flow {
                 }
             }
         }
-        let is_stream_waiting =
-            self.held.as_ref().is_some_and(|batch| batch.events().is_ok_and(|e| !e.is_empty()));
-        self.snapshot.look_at_clock(is_stream_waiting);
+        self.snapshot.look_at_clock(self.held.is_some());
         Ok(())
     }
 
@@ -100,7 +103,7 @@ impl Flow {
     ) -> Result<Group, Failure> {
         let event = raw::Document::new(event).map_err(decode::Error::from).and_then(decode::decode);
         let change = Change { snapshot: true, time: Some(time), ..self.malformed_row(namespace, event)? };
-        self.delivery.change(&change, &mut group).await?;
+        self.delivery.change(&change, None, &mut group).await?;
         if group.records < GROUP_RECORDS && group.bytes < GROUP_BYTES {
             return Ok(group);
         }

@@ -48,6 +48,33 @@ pub(in crate::source) fn write_row(
     Ok(writer.into_bytes())
 }
 
+/// `event`, one of those that are made here, with the `_id` of its `documentKey` inside of its own `_id`: for events whose
+/// key was changed.
+///
+/// # Errors
+/// When the event is not sound BSON.
+pub(in crate::source) fn with_key_in_id(event: Document<'_>) -> Result<Vec<u8>, raw::Error> {
+    let key = event.get("documentKey")?.and_then(raw::Element::as_document);
+    let id = key.map_or(Ok(None), |key| key.get("_id"))?;
+    let mut writer = Writer::default();
+    writer.begin();
+    for element in event.elements() {
+        let element = element?;
+        if element.name != b"_id" {
+            writer.value(element.name, element.kind, element.value);
+            continue;
+        }
+        writer.begin_document(b"_id");
+        if let Some(id) = id {
+            writer.value(b"_id", id.kind, id.value);
+        }
+        writer.boolean(b"copyingData", true);
+        writer.end();
+    }
+    writer.end();
+    Ok(writer.into_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use bson::{RawDocumentBuf, doc, rawdoc};
@@ -75,5 +102,20 @@ mod tests {
     fn the_key_of_a_sharded_collection_has_its_shard_key() {
         let row = row(&rawdoc! { "_id": 1, "a": "x" }, &["a", "b", "_id"]);
         assert_eq!(row.get_document("documentKey").ok(), Some(&doc! { "a": "x", "_id": 1 }));
+    }
+
+    #[test]
+    fn the_id_of_a_row_follows_its_key() {
+        let namespace = Namespace { db: "shop".into(), coll: "a".into() };
+        let document = rawdoc! { "_id": "secret" };
+        let row = write_row(&namespace, &[], Document::new(document.as_bytes()).expect("sound"), Vec::new());
+        let row = row.expect("sound");
+        let mut changed: bson::Document = bson::deserialize_from_slice(&row).expect("sound");
+        changed.insert("documentKey", doc! { "_id": "masked" });
+        let changed = RawDocumentBuf::try_from(&changed).expect("encodes");
+        let event = with_key_in_id(Document::new(changed.as_bytes()).expect("sound")).expect("sound");
+        let event: bson::Document = bson::deserialize_from_slice(&event).expect("sound");
+        assert_eq!(event.get_document("_id").ok(), Some(&doc! { "_id": "masked", "copyingData": true }));
+        assert_eq!(event.keys().next().map(String::as_str), Some("_id"));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 
 /// What the end of a cursor means.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub enum Ending {
     /// It may pass: the stream is opened again after a pause.
     Passes(Failure),
     /// The server does not know this token, or not for this stream; the time that it stands for may be known.
@@ -50,7 +50,7 @@ const REFUSED: [i32; 13] = [
 const FIRST_UNNAMED: i32 = 14_000;
 
 /// What `error` means for the stream at `position`.
-pub(super) fn judge(settings: &config::Source, position: &Position, error: &Error) -> Ending {
+pub fn judge(settings: &config::Source, position: &Position, error: &Error) -> Ending {
     let name = &settings.name;
     let reason = mongo::describe(error);
     let stops = |message: String| Ending::Stops(Failure::stop(format!("source {name}: {message}")));

@@ -19,11 +19,11 @@ const SPLIT: &str = "$changeStreamSplitLargeEvent";
 
 /// Everything that is sent.
 #[derive(Clone, Debug)]
-pub(super) struct Opening {
+pub struct Opening {
     /// The pipeline.
-    pub(super) stages: Vec<Document>,
+    pub stages: Vec<Document>,
     /// Most events in one reply.
-    pub(super) batch_size: u32,
+    pub batch_size: u32,
     max_await: Duration,
     comment: String,
     collation: Option<Collation>,
@@ -32,7 +32,7 @@ pub(super) struct Opening {
 
 /// How much of each event is asked for, and how many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub enum Extent {
     /// All.
     Whole,
     /// All, one event at a time: an error then concerns the event right after the position.
@@ -43,7 +43,7 @@ pub(super) enum Extent {
 
 /// What is left out of an event that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reduction {
+pub enum Reduction {
     /// These of its members. They are taken away behind the user's stages, which may look at them.
     Without(&'static [&'static str]),
     /// The same, and the server does not look for images in the first place.
@@ -71,7 +71,7 @@ impl Reduction {
 
 impl Opening {
     /// The opening at `position`. `splits` says whether the server may be asked to split large events.
-    pub(super) fn new(
+    pub fn new(
         settings: &config::Source,
         scope: &Scope,
         position: &Position,
@@ -102,7 +102,7 @@ impl Opening {
     }
 
     /// The command's options.
-    pub(super) fn options(&self) -> AggregateOptions {
+    pub fn options(&self) -> AggregateOptions {
         let mut options = AggregateOptions::builder()
             .read_concern(ReadConcern::majority())
             .max_await_time(self.max_await)
