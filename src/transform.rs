@@ -72,6 +72,12 @@ impl Rule {
         }
     }
 
+    /// Whether documents keep their `_id` no longer as it was.
+    pub fn masks_id(&self) -> bool {
+        let hashed = self.hash.iter().flat_map(|hash| &hash.paths);
+        self.redact.iter().chain(hashed).any(Path::is_in_id)
+    }
+
     fn is_empty(&self) -> bool {
         self.drop.is_none()
             && self.include.is_empty()

@@ -28,8 +28,8 @@ use tokio::task::JoinSet;
 pub(super) use self::{
     clean::Clean,
     read::Rows,
-    row::{with_key_in_id, write_row},
-    sweep::{Deletes, write_delete},
+    row::{with_key_in_id, write_delete, write_row},
+    sweep::Deletes,
 };
 pub use self::{
     plan::{From, Id, Part, Plan, Step, Waiting},

@@ -39,7 +39,7 @@ impl Path {
         &self.steps
     }
 
-    fn is_in_id(&self) -> bool {
+    pub(super) fn is_in_id(&self) -> bool {
         *self.steps[0] == *b"_id"
     }
 }

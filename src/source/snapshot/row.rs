@@ -1,11 +1,11 @@
 //! A copied document as the event that it is sent as. Pure.
 //!
 //! It has the form that the official connector's copy gives it: an insert whose `_id` says that it was copied. So every
-//! later stage, and every consumer, treats it as an insert.
+//! later stage, and every consumer, treats it as an insert. Deletes that make up for lost history have the same form.
 
 use crate::{
     namespace::Namespace,
-    raw::{self, Document, Writer},
+    raw::{self, Document, Element, Writer},
 };
 
 /// Appends the event of a document of `namespace`: `{_id: {_id: …, copyingData: true}, operationType: "insert",
@@ -22,12 +22,7 @@ pub(in crate::source) fn write_row(
     let id = document.get("_id")?;
     let mut writer = Writer::new(out);
     writer.begin();
-    writer.begin_document(b"_id");
-    if let Some(id) = id {
-        writer.value(b"_id", id.kind, id.value);
-    }
-    writer.boolean(b"copyingData", true);
-    writer.end();
+    write_id(id, &mut writer);
     writer.string(b"operationType", b"insert");
     if let Some(id) = id {
         writer.begin_document(b"documentKey");
@@ -40,12 +35,43 @@ pub(in crate::source) fn write_row(
         writer.end();
     }
     writer.document(b"fullDocument", document);
+    Ok(end(namespace, writer))
+}
+
+/// Appends the event of the delete of the document with this key, in the form of [`write_row`].
+///
+/// # Errors
+/// When the key is not sound BSON.
+pub(in crate::source) fn write_delete(
+    namespace: &Namespace,
+    key: Document<'_>,
+    out: Vec<u8>,
+) -> Result<Vec<u8>, raw::Error> {
+    let mut writer = Writer::new(out);
+    writer.begin();
+    write_id(key.get("_id")?, &mut writer);
+    writer.string(b"operationType", b"delete");
+    writer.document(b"documentKey", key);
+    Ok(end(namespace, writer))
+}
+
+/// What stands in the place of a resume token.
+fn write_id(id: Option<Element<'_>>, writer: &mut Writer) {
+    writer.begin_document(b"_id");
+    if let Some(id) = id {
+        writer.value(b"_id", id.kind, id.value);
+    }
+    writer.boolean(b"copyingData", true);
+    writer.end();
+}
+
+fn end(namespace: &Namespace, mut writer: Writer) -> Vec<u8> {
     writer.begin_document(b"ns");
     writer.string(b"db", namespace.db.as_bytes());
     writer.string(b"coll", namespace.coll.as_bytes());
     writer.end();
     writer.end();
-    Ok(writer.into_bytes())
+    writer.into_bytes()
 }
 
 /// `event`, one of those that are made here, with the `_id` of its `documentKey` inside of its own `_id`: for events whose
@@ -54,7 +80,7 @@ pub(in crate::source) fn write_row(
 /// # Errors
 /// When the event is not sound BSON.
 pub(in crate::source) fn with_key_in_id(event: Document<'_>) -> Result<Vec<u8>, raw::Error> {
-    let key = event.get("documentKey")?.and_then(raw::Element::as_document);
+    let key = event.get("documentKey")?.and_then(Element::as_document);
     let id = key.map_or(Ok(None), |key| key.get("_id"))?;
     let mut writer = Writer::default();
     writer.begin();
@@ -64,12 +90,7 @@ pub(in crate::source) fn with_key_in_id(event: Document<'_>) -> Result<Vec<u8>, 
             writer.value(element.name, element.kind, element.value);
             continue;
         }
-        writer.begin_document(b"_id");
-        if let Some(id) = id {
-            writer.value(b"_id", id.kind, id.value);
-        }
-        writer.boolean(b"copyingData", true);
-        writer.end();
+        write_id(id, &mut writer);
     }
     writer.end();
     Ok(writer.into_bytes())
@@ -102,6 +123,19 @@ mod tests {
     fn the_key_of_a_sharded_collection_has_its_shard_key() {
         let row = row(&rawdoc! { "_id": 1, "a": "x" }, &["a", "b", "_id"]);
         assert_eq!(row.get_document("documentKey").ok(), Some(&doc! { "a": "x", "_id": 1 }));
+    }
+
+    #[test]
+    fn a_delete_has_the_form_of_a_row() {
+        let namespace = Namespace { db: "shop".into(), coll: "a.b".into() };
+        let key = rawdoc! { "_id": 1 };
+        let key = Document::new(key.as_bytes()).expect("a document");
+        let bytes = write_delete(&namespace, key, Vec::new()).expect("sound");
+        let expected = doc! {
+            "_id": { "_id": 1, "copyingData": true }, "operationType": "delete", "documentKey": { "_id": 1 },
+            "ns": { "db": "shop", "coll": "a.b" },
+        };
+        assert_eq!(bson::deserialize_from_slice::<bson::Document>(&bytes).ok(), Some(expected));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     json::{self, Style},
     kafka, mongo,
     namespace::Namespace,
-    raw::{self, Writer},
+    raw,
     retry::{Failure, Verdict},
     sink::identify::Id,
     source::route,
@@ -54,6 +54,8 @@ pub fn obstacle(settings: &config::Source, Namespace { db, coll }: &Namespace) -
         Some("simplified JSON does not tell the types of _ids")
     } else if !settings.stream.pipeline.iter().all(is_match) {
         Some("the pipeline may change keys")
+    } else if settings.transform.iter().any(|rule| rule.masks_id() && rule.namespaces.matches(db, coll)) {
+        Some("a transformation masks the _id")
     } else if !route::is_of_one_namespace(&settings.topics, db, coll) {
         Some("the topic may be that of several collections")
     } else {
@@ -247,33 +249,6 @@ fn identity(id: raw::Element<'_>) -> Option<Vec<u8>> {
     id.fold_key().ok().map(|key| key.bytes)
 }
 
-/// Appends the event of the delete of `key`, in the form of [`super::write_row`].
-///
-/// # Errors
-/// When the key is not sound BSON.
-pub(in crate::source) fn write_delete(
-    namespace: &Namespace,
-    key: raw::Document<'_>,
-    out: Vec<u8>,
-) -> Result<Vec<u8>, raw::Error> {
-    let mut writer = Writer::new(out);
-    writer.begin();
-    writer.begin_document(b"_id");
-    if let Some(id) = key.get("_id")? {
-        writer.value(b"_id", id.kind, id.value);
-    }
-    writer.boolean(b"copyingData", true);
-    writer.end();
-    writer.string(b"operationType", b"delete");
-    writer.document(b"documentKey", key);
-    writer.begin_document(b"ns");
-    writer.string(b"db", namespace.db.as_bytes());
-    writer.string(b"coll", namespace.coll.as_bytes());
-    writer.end();
-    writer.end();
-    Ok(writer.into_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +275,23 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_compared_only_where_they_are_those_of_the_documents() {
+        let namespace = Namespace { db: "shop".into(), coll: "a".into() };
+        let found = |lines: &str| obstacle(&config::tests::source(lines), &namespace);
+        assert_eq!(found(""), None);
+        assert_eq!(found("pipeline = '[{\"$match\": {\"a\": 1}}]'"), None);
+        for lines in [
+            "key = \"token\"",
+            "json_style = \"simplified\"",
+            "pipeline = '[{\"$unset\": \"documentKey\"}]'",
+            "topic = \"all\"",
+            "[[sources.shop.transform]]\nnamespaces = [\"*\"]\nredact = [\"_id\"]",
+        ] {
+            assert!(found(lines).is_some(), "{lines}");
+        }
+    }
+
+    #[test]
     fn ids_that_the_server_takes_for_equal_are_one() {
         let identity_of = |value: Bson| {
             let id = id(value);
@@ -308,18 +300,5 @@ mod tests {
         };
         assert_eq!(identity_of(Bson::Int32(5)), identity_of(Bson::Double(5.0)));
         assert_ne!(identity_of(Bson::Int32(5)), identity_of(Bson::String("5".into())));
-    }
-
-    #[test]
-    fn a_delete_has_the_form_of_a_row() {
-        let namespace = Namespace { db: "shop".into(), coll: "a.b".into() };
-        let key = id(1);
-        let key = raw::Document::new(key.as_bytes()).expect("a document");
-        let bytes = write_delete(&namespace, key, Vec::new()).expect("sound");
-        let expected = doc! {
-            "_id": { "_id": 1, "copyingData": true }, "operationType": "delete", "documentKey": { "_id": 1 },
-            "ns": { "db": "shop", "coll": "a.b" },
-        };
-        assert_eq!(bson::deserialize_from_slice::<Document>(&bytes).ok(), Some(expected));
     }
 }
