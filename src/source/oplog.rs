@@ -49,8 +49,6 @@ async fn watch(client: Client, settings: Arc<config::Source>, metrics: Arc<Metri
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut is_low = false;
-    // An oplog that has never been full begins with the deployment, and forgets nothing yet.
-    let (mut first_seen, mut forgets) = (None, false);
     loop {
         ticks.tick().await;
         let oldest = match tokio::time::timeout(PATIENCE, read(&client, &settings)).await {
@@ -65,12 +63,11 @@ async fn watch(client: Client, settings: Arc<config::Source>, metrics: Arc<Metri
             // A server out of reach is the stream's to report.
             Ok(Err(_)) | Err(_) => continue,
         };
-        forgets |= *first_seen.get_or_insert(oldest) != oldest;
         let left = oldest.map(|oldest| window(metrics.stored_time(), oldest));
         metrics.set_oplog_window(left);
         let threshold = settings.oplog_window_warning;
         let was_low = is_low;
-        is_low = forgets && left.is_some_and(|left| left < threshold);
+        is_low = left.is_some_and(|left| left < threshold);
         if is_low && !was_low {
             tracing::warn!(
                 source = settings.name,
