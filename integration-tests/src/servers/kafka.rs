@@ -176,11 +176,11 @@ pub async fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> Resul
 /// A property of a topic.
 pub async fn topic_property(bootstrap: &str, topic: &str, name: &str) -> Result<Option<String>> {
     let wanted = ResourceSpecifier::Topic(topic);
-    for resource in admin(bootstrap)?.describe_configs([&wanted], &AdminOptions::new()).await? {
-        let resource = resource.map_err(|code| anyhow::anyhow!("cannot describe topic {topic}: {code}"))?;
-        return Ok(resource.get(name).and_then(|entry| entry.value.clone()));
-    }
-    bail!("nothing is said of topic {topic}")
+    let resources = admin(bootstrap)?.describe_configs([&wanted], &AdminOptions::new()).await?;
+    let resource =
+        resources.into_iter().next().with_context(|| format!("nothing is said of topic {topic}"))?;
+    let resource = resource.map_err(|code| anyhow::anyhow!("cannot describe topic {topic}: {code}"))?;
+    Ok(resource.get(name).and_then(|entry| entry.value.clone()))
 }
 
 /// Deletes topics.

@@ -64,7 +64,8 @@ fn encode(settings: &config::Record, event: &RawDocumentBuf) -> (Encoded, Buffer
     if change.time.is_none() {
         change = Change { snapshot: true, time: Some(ClusterTime { seconds: 9, increment: 3 }), ..change };
     }
-    let plan = Plan { namespace: "shop.orders".to_owned(), ..Plan::default() };
+    let mut plan = Plan::default();
+    plan.namespace.push_str("shop.orders");
     let mut buffers = Buffers::default();
     let encoded = Encoder::new(settings).encode(&change, &plan, &mut buffers).expect("encodes");
     (encoded, buffers)

@@ -31,8 +31,11 @@ async fn a_change_without_its_image_is_a_dead_letter_or_skipped_and_the_others_g
     Scene::play(servers::shared().await?, "images", async |scene| {
         three_changes(scene).await?;
         let database = &scene.pair.database;
-        let after = format!("require_full_document = [\"{database}.c\"]\n");
-        let before = format!("require_before_change = [\"{database}.*\"]\n");
+        let after =
+            format!("full_document = \"whenAvailable\"\nrequire_full_document = [\"{database}.c\"]\n");
+        let before = format!(
+            "full_document_before_change = \"whenAvailable\"\nrequire_before_change = [\"{database}.*\"]\n"
+        );
         let sources = [
             ("after", after.clone() + &to_dead_letters(scene, "after", "missing_image")),
             ("before", before + &to_dead_letters(scene, "before", "missing_image")),
