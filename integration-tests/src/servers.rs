@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 pub use self::{
     certificates::Certificates,
     connect::Connect,
-    kafka::{Kafka, KafkaOptions, create_topic, delete_topics, topic_names},
+    kafka::{Kafka, KafkaOptions, create_topic, delete_topics, topic_names, topic_property},
     mongod::{Mongod, MongodOptions, Version},
 };
 

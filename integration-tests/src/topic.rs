@@ -34,8 +34,18 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     /// The value's bytes; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
+    /// Milliseconds since the epoch.
+    pub timestamp: Option<i64>,
     /// Headers in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    /// The value of the header of this name, as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.and_then(|(_, value)| std::str::from_utf8(value.as_deref()?).ok())
+    }
 }
 
 /// All records that are in `topics` now, each partition in order.
@@ -298,6 +308,7 @@ fn record(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
         offset: message.offset(),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
+        timestamp: message.timestamp().to_millis(),
         headers: headers.unwrap_or_default(),
     }
 }

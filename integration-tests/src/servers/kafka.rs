@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
 };
@@ -171,6 +171,16 @@ pub async fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> Resul
         outcome.map_err(|(topic, code)| anyhow::anyhow!("cannot create topic {topic}: {code}"))?;
     }
     Ok(())
+}
+
+/// A property of a topic.
+pub async fn topic_property(bootstrap: &str, topic: &str, name: &str) -> Result<Option<String>> {
+    let wanted = ResourceSpecifier::Topic(topic);
+    let resources = admin(bootstrap)?.describe_configs([&wanted], &AdminOptions::new()).await?;
+    let resource =
+        resources.into_iter().next().with_context(|| format!("nothing is said of topic {topic}"))?;
+    let resource = resource.map_err(|code| anyhow::anyhow!("cannot describe topic {topic}: {code}"))?;
+    Ok(resource.get(name).and_then(|entry| entry.value.clone()))
 }
 
 /// Deletes topics.

@@ -29,6 +29,7 @@ fn record(key: u8, offset: i64, token: &str) -> Record {
         offset,
         key: Some(vec![key]),
         value: Some(value.into_bytes()),
+        timestamp: None,
         headers: Vec::new(),
     }
 }
@@ -110,7 +111,15 @@ fn counted(what: &str, offset: i64, time: u32) -> Record {
         headers.extend([header("millrace.order", &order), header("millrace.snapshot", "true")]);
     }
     let value = Some(bson::serialize_to_vec(&event).expect("plain BSON"));
-    Record { topic: "db.c".to_owned(), partition: 0, offset, key: Some(vec![1]), value, headers }
+    Record {
+        topic: "db.c".to_owned(),
+        partition: 0,
+        offset,
+        key: Some(vec![1]),
+        value,
+        timestamp: None,
+        headers,
+    }
 }
 
 /// Each run's records, each with a cluster time; the offsets go on from run to run.

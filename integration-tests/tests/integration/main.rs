@@ -16,6 +16,7 @@ mod peers;
 mod pipeline;
 mod positions;
 mod process;
+mod records;
 mod refusals;
 mod resilience;
 mod security;

@@ -75,7 +75,7 @@ impl Delivery {
         error: encode::Error,
         group: &mut Group,
     ) -> Result<(), Failure> {
-        let bare = Change { event: Document::EMPTY, document_key: None, ..*change };
+        let bare = without_content(change);
         let (error, remedy) =
             (format!("cannot be transformed: {error}"), "exclude the collection, or set errors.encoding");
         let policy = Reason::Encoding.policy(&self.settings.errors);
@@ -177,9 +177,35 @@ impl Delivery {
     }
 }
 
+/// What may be told of a change whose rules could not be applied. What a row has in the place of a token is the document's
+/// own `_id`.
+fn without_content<'a>(change: &Change<'a>) -> Change<'a> {
+    let token = if change.snapshot { Document::EMPTY } else { change.token };
+    Change { event: Document::EMPTY, document_key: None, token, ..*change }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        namespace::Namespace,
+        source::{decode, encode::Buffers, stages},
+    };
+
+    #[test]
+    fn the_dead_letter_of_a_row_whose_rules_failed_has_nothing_of_the_document() {
+        let document = bson::rawdoc! { "_id": "secret", "a": "secret" };
+        let namespace = Namespace { db: "shop".into(), coll: "c".into() };
+        let row = stages::row(&namespace, Document::new(document.as_bytes()).expect("sound")).expect("sound");
+        let change = decode::decode(Document::new(&row).expect("sound")).expect("an event");
+        let change = Change { snapshot: true, ..change };
+        let (reason, most) = (Reason::Encoding, dead_letter::Most::default());
+        let letter = Letter { reason, message: "too deep", namespace: "shop.c", topic: "t", most };
+        let mut buffers = Buffers::default();
+        dead_letter::write(&without_content(&change), &letter, &mut buffers).expect("fits");
+        assert_eq!((buffers.key.as_slice(), buffers.value.as_slice()), (&b"{\"_id\": {}}"[..], &b"{}"[..]));
+        assert!(buffers.headers.iter().all(|(_, value)| !value.windows(6).any(|part| part == b"secret")));
+    }
 
     #[test]
     fn each_reason_has_one_line_a_while_which_counts_the_others() {
