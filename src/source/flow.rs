@@ -168,7 +168,9 @@ impl Flow {
             if self.is_watched(&change) {
                 self.delivery.change(&change, batch.too_large.as_deref(), &mut group).await?;
             }
-            self.follow(&change).await?;
+            if self.has_to_follow() {
+                Box::pin(self.follow(&change)).await?;
+            }
             last = change.time.or(last);
             if group.records >= GROUP_RECORDS || group.bytes >= GROUP_BYTES {
                 self.read = self.read.after(self.malformed(ResumeToken::new(change.token))?);

@@ -124,14 +124,16 @@ impl Flow {
         self.end_step(&group).await
     }
 
+    /// Whether changes may mean something for the snapshot.
+    pub(super) fn has_to_follow(&self) -> bool {
+        !self.snapshot.plan().is_empty() || self.settings.signal_collection.is_some()
+    }
+
     /// What a change means for the snapshot, now that it is handed on.
     pub(super) async fn follow(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         let Some(db) = change.db else { return Ok(()) };
         if self.is_signal(change) {
             return self.signal(change).await;
-        }
-        if self.snapshot.plan().is_empty() {
-            return Ok(());
         }
         let own = change.coll.map(|coll| Namespace { db: db.to_owned(), coll: coll.to_owned() });
         let has_changed = match (change.operation, own) {
