@@ -74,14 +74,7 @@ pub async fn take_over(
         let source = settings.sources.iter().find(|source| source.name == connector.source);
         let source = source
             .ok_or_else(|| Failure::stop(format!("there is no source for connector {}", connector.name)))?;
-        let (offsets, members) = look(&source.kafka, worker).await?;
-        if members > 0 && !is_stopped {
-            return Err(Failure::stop(format!(
-                "the workers' group {} has {members} members: connector {} may still be running. Stop the workers; or \
-                 stop the connector (PUT /connectors/{}/stop) and say --connector-stopped",
-                worker.group, connector.name, connector.name
-            )));
-        }
+        let offsets = look(&source.kafka, worker, is_stopped).await?;
         found.push((source, offsets::choose(connector, &worker.offsets_topic, &offsets)?));
     }
     let mut taken = Vec::new();
@@ -92,16 +85,23 @@ pub async fn take_over(
     Ok(taken)
 }
 
-/// The last value of each key of the offsets topic, and how many members the workers' group has.
+/// The last value of each key of the offsets topic, once the connectors are stopped.
 async fn look(
     settings: &config::Kafka,
     worker: &Worker,
-) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, usize), Failure> {
+    is_stopped: bool,
+) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Failure> {
     let (settings, Worker { offsets_topic, group }) = (settings.clone(), worker.clone());
     let looking = tokio::task::spawn_blocking(move || {
         let context = kafka::Context::new("import");
         let mut reader = kafka::Reader::open(&settings, &context, &offsets_topic)?;
-        let members = reader.group_members(&group)?;
+        let members = if is_stopped { 0 } else { reader.group_members(&group)? };
+        if members > 0 {
+            return Err(Failure::stop(format!(
+                "the workers' group {group} has {members} members: the connectors may still be running. Stop the \
+                 workers; or stop the connectors (PUT /connectors/NAME/stop) and say --connector-stopped"
+            )));
+        }
         if reader.partitions()?.is_empty() {
             return Err(Failure::stop(format!(
                 "there is no topic {offsets_topic} in this cluster (offset.storage.topic of the worker)"
@@ -117,7 +117,7 @@ async fn look(
             };
         }
         reader.close();
-        Ok((last, members))
+        Ok(last)
     });
     looking.await.map_err(|error| Failure::retry(format!("reading the offsets topic: {error}")))?
 }

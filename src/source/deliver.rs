@@ -26,6 +26,9 @@ use crate::{
     retry::Failure,
 };
 
+/// How often a report is looked for that has to come, with pauses in between.
+const REPORT_LOOKS: u32 = 200;
+
 /// Hands changes to Kafka.
 pub(super) struct Delivery {
     settings: Arc<config::Source>,
@@ -174,6 +177,18 @@ impl Delivery {
         Ok(())
     }
 
+    /// The first record that was not delivered, where the report comes soon.
+    async fn first_undelivered(&self) -> Option<Undelivered> {
+        let reports = self.publisher.reports();
+        for _ in 0..REPORT_LOOKS {
+            if let Some(undelivered) = reports.undelivered() {
+                return Some(undelivered);
+            }
+            tokio::time::sleep(publish::QUEUE_FULL_PAUSE).await;
+        }
+        None
+    }
+
     /// What the delivery report of a record that is too large means; `what` says which.
     pub(super) fn undelivered(&self, undelivered: &Undelivered, what: &str) -> Failure {
         let failure = self.publisher.reports().context().failure(what, undelivered.code);
@@ -210,6 +225,14 @@ impl Delivery {
                 }
                 Err(code) => {
                     let place = place();
+                    // After a fatal error nothing more is taken; it is about a record from before.
+                    if let Some(undelivered) = self.first_undelivered().await {
+                        let what = format!(
+                            "a record of {} bytes for topic {}, before {place}",
+                            undelivered.bytes, undelivered.topic
+                        );
+                        return Err(self.undelivered(&undelivered, &what));
+                    }
                     return Err(kafka::failure(&format!("{place}: a record of {bytes} bytes"), code));
                 }
             }
