@@ -177,7 +177,7 @@ fn no_usable_server(message: &str) -> String {
 /// # Errors
 /// When the deployment does not answer, or is neither a replica set nor sharded.
 pub async fn deployment_id(client: &Client) -> Result<Option<String>, Failure> {
-    let hello = run(client, "admin", doc! { "hello": 1 }, "cannot reach MongoDB").await?;
+    let hello = hello(client).await?;
     if hello.get_str("msg").is_ok_and(|message| message == "isdbgrid") {
         let version = client.database("config").collection::<Document>("version").find_one(doc! {}).await;
         return match version {
@@ -225,6 +225,14 @@ pub async fn operation_time(client: &Client) -> Result<ClusterTime, Failure> {
 pub async fn next_operation_time(client: &Client) -> Result<ClusterTime, Failure> {
     let ClusterTime { seconds, increment } = operation_time(client).await?;
     Ok(ClusterTime { seconds, increment: increment + 1 })
+}
+
+/// What the server says of itself.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn hello(client: &Client) -> Result<Document, Failure> {
+    run(client, "admin", doc! { "hello": 1 }, "cannot reach MongoDB").await
 }
 
 async fn run(client: &Client, db: &str, command: Document, what: &str) -> Result<Document, Failure> {

@@ -9,7 +9,7 @@ use super::{
 /// Reads the keys that all connectors have; those of clients and converters are read elsewhere.
 pub(super) fn common(reader: &mut Reader<'_>) {
     for key in ["name", "connector.class"] {
-        let _ = reader.given(key);
+        reader.pass_over(key);
     }
     for list in ["transforms", "predicates"] {
         let names = reader.list(list);

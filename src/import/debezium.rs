@@ -308,6 +308,6 @@ fn errors(reader: &mut Reader<'_>, table: &mut Table) {
         errors.put("event_too_large", "skip");
     }
     // A tolerance of Connect's, not of the connector's: it is for converters, which cannot fail here.
-    let _ = reader.given("errors.tolerance");
+    reader.pass_over("errors.tolerance");
     table.put("errors", errors);
 }

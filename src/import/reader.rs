@@ -45,9 +45,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Notes that nothing more is to be said of this key.
+    pub(super) fn pass_over(&self, key: &str) {
+        self.asked.borrow_mut().insert(key.into());
+    }
+
     /// The value as it was given.
     pub(super) fn given(&self, key: &str) -> Option<&'a str> {
-        self.asked.borrow_mut().insert(key.into());
+        self.pass_over(key);
         self.config.get(key).map(String::as_str)
     }
 

@@ -155,7 +155,7 @@ fn format(reader: &mut Reader<'_>, key: &str) -> &'static str {
 /// The value of the newer key where it is given, else of the deprecated one.
 fn newer(name: &str, reader: &Reader<'_>) -> String {
     let newer = format!("startup.mode.{name}");
-    let _ = reader.given(name);
+    reader.pass_over(name);
     if reader.given(&newer).is_some() { newer } else { name.to_owned() }
 }
 
@@ -268,7 +268,7 @@ fn heartbeat(reader: &mut Reader<'_>, table: &mut Table) {
 fn errors(reader: &mut Reader<'_>, table: &mut Table) {
     let chosen = |reader: &Reader<'_>, name: &str| {
         let own = format!("mongo.{name}");
-        let _ = reader.given(name);
+        reader.pass_over(name);
         if reader.given(&own).is_some() { own } else { name.to_owned() }
     };
     let tolerance = chosen(reader, "errors.tolerance");

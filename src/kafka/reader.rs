@@ -1,7 +1,5 @@
 //! Reads a topic to its end, outside of any consumer group. Blocks: for threads that may.
 
-use std::time::Duration;
-
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -20,8 +18,6 @@ pub struct Reader {
     topic: String,
     /// Partitions that are being read, with the offsets at which they end.
     open: Vec<(i32, i64)>,
-    /// How long the topic may be silent before its end.
-    patience: Duration,
 }
 
 impl Reader {
@@ -44,7 +40,7 @@ impl Reader {
             .create_with_context(context.clone())
             .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
         let (topic, context) = (topic.to_owned(), context.clone());
-        Ok(Self { consumer, context, topic, open: Vec::new(), patience: REQUEST_TIMEOUT })
+        Ok(Self { consumer, context, topic, open: Vec::new() })
     }
 
     /// The topic.
@@ -125,7 +121,7 @@ impl Reader {
     /// When the cluster does not answer.
     pub fn read(&mut self) -> Result<Option<BorrowedMessage<'_>>, Failure> {
         while !self.open.is_empty() {
-            match self.consumer.poll(self.patience) {
+            match self.consumer.poll(REQUEST_TIMEOUT) {
                 Some(Ok(message)) => {
                     let (partition, next) = (message.partition(), message.offset() + 1);
                     self.open.retain(|(open, end)| *open != partition || next < *end);

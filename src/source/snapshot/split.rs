@@ -56,7 +56,6 @@ fn literal(pattern: &Pattern) -> Option<Namespace> {
 /// # Errors
 /// When the deployment does not answer, may not be asked, or is too old.
 pub async fn everything(client: &Client, source: &config::Source) -> Result<Vec<Waiting>, Failure> {
-    check_version(client).await?;
     let mut there = Vec::new();
     for db in databases(client, source).await? {
         // Views and time series have no change streams.
@@ -77,8 +76,9 @@ pub async fn everything(client: &Client, source: &config::Source) -> Result<Vec<
 /// These collections with about how many documents they have.
 ///
 /// # Errors
-/// When the deployment does not answer.
+/// When the deployment does not answer, or is too old.
 pub async fn estimated(client: &Client, namespaces: Vec<Namespace>) -> Result<Vec<Waiting>, Failure> {
+    check_version(client).await?;
     let mut waiting = Vec::new();
     for namespace in namespaces {
         let collection = client.database(&namespace.db).collection::<Document>(&namespace.coll);
@@ -115,11 +115,7 @@ async fn databases(client: &Client, source: &config::Source) -> Result<Vec<Strin
 /// <https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/>.
 async fn check_version(client: &Client) -> Result<(), Failure> {
     const WIRE_VERSION_5_0: i32 = 13;
-    let hello = client
-        .database("admin")
-        .run_command(doc! { "hello": 1 })
-        .await
-        .map_err(|error| mongo::failure("cannot reach MongoDB", &error))?;
+    let hello = mongo::hello(client).await?;
     if hello.get_i32("maxWireVersion").is_ok_and(|version| version >= WIRE_VERSION_5_0) {
         return Ok(());
     }
