@@ -14,6 +14,7 @@ mod reference;
 mod resolve;
 mod schema;
 mod secret;
+mod sink;
 mod source;
 mod template;
 mod units;
@@ -41,6 +42,11 @@ pub use self::{
     environment::environment,
     problem::{Invalid, KeyPath, Place, Problem, Problems},
     secret::Secret,
+    sink::{
+        Batch, Ddl, Granularity, Handling, Id, IdStrategy, MissingDocument, OnTombstone, Override,
+        ReadFormat, Side, Sink, SinkErrors, SinkHistoryLost, Step, StepAction, TimeSeries, Tolerance,
+        UuidFormat, ValueShape, Write, WriteBy, WriteConcern, WriteModel,
+    },
     source::{
         BeforeChange, ErrorPolicy, Errors, FullDocument, Headers, Heartbeat, HistoryLost, LargeEvent,
         NullLookup, PartitionBy, Record, RecordKey, RecordValue, Route, Snapshot, SnapshotMode, Source,
@@ -48,7 +54,7 @@ pub use self::{
     },
     units::{parse_duration, parse_size},
 };
-use crate::namespace::{Namespace, Patterns};
+use crate::namespace::Namespace;
 
 /// Reads the file at `path` and the variables that belong to the daemon. [`environment`] gives the process's.
 pub fn load(
@@ -198,15 +204,6 @@ impl std::fmt::Display for ClusterTime {
     }
 }
 
-/// What a sink takes a record's value for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueShape {
-    /// The whole change event.
-    Event,
-    /// The document alone; a tombstone for a delete.
-    Document,
-}
-
 /// How keys and values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -236,51 +233,4 @@ pub enum Piece {
     Topic,
     /// These pieces where there is a collection, nothing for an event of a whole database.
     IfCollection(Vec<Piece>),
-}
-
-/// One Kafka → MongoDB half.
-#[derive(Clone, Debug)]
-pub struct Sink {
-    /// The half's name in the file.
-    pub name: String,
-    /// Where records are read.
-    pub kafka: Kafka,
-    /// Where documents are written.
-    pub mongodb: Mongodb,
-    /// Which topics, by name or pattern.
-    pub topics: crate::namespace::TopicPatterns,
-    /// What a record's value is taken for.
-    pub value: ValueShape,
-    /// How keys and values are read.
-    pub format: Format,
-    /// Event's namespace, or topic → target namespace.
-    pub namespace: Template,
-    /// Namespaces that records may touch.
-    pub allow: Patterns,
-    /// When a batch closes.
-    pub batch: Batch,
-    /// Commands in flight at once; the records of one document always take the same lane.
-    pub lanes: usize,
-    /// What to do when a committed offset is no longer in the topic.
-    pub on_history_lost: SinkHistoryLost,
-}
-
-/// When a sink's batch closes: at the first limit that it reaches.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch {
-    /// Records.
-    pub max_records: usize,
-    /// Bytes of decoded documents.
-    pub max_bytes: usize,
-    /// Age of the oldest record.
-    pub max_age: Duration,
-}
-
-/// What a sink does when its committed offset is no longer in the topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SinkHistoryLost {
-    /// Stop and say what was lost.
-    Fail,
-    /// Go on with the oldest record that is left.
-    Earliest,
 }

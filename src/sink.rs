@@ -1,7 +1,7 @@
 //! Kafka → MongoDB: one loop over the stages below.
 //!
 //! ```text
-//! consume ▶ decode ▶ route ▶ identify ▶ plan ▶ batch ▶ write ▶ progress
+//! consume ▶ decode ▶ route ▶ transform ▶ plan ▶ batch ▶ write ▶ progress
 //! ```
 //!
 //! While one batch is written the next one fills; batches are written one after the other, and within a batch each
@@ -13,7 +13,13 @@
 //! names its place.
 
 pub mod consume;
+pub mod record;
+
+pub mod stages;
+
+pub mod body;
 pub mod decode;
+pub mod event;
 pub mod route;
 
 pub mod identify;
@@ -30,6 +36,9 @@ pub mod command;
 pub mod verdict;
 
 pub mod progress;
+
+#[cfg(test)]
+pub(crate) mod example;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -48,11 +57,11 @@ pub use self::consume::is_drained;
 use self::{
     batch::{Added, Batch},
     consume::{Chunk, Consumer, Event},
-    decode::{Change, Record, Skip},
-    plan::Write,
+    plan::{Skip, Write},
     progress::{Partition, Place, Progress, Ticket},
-    route::Routes,
-    write::Target,
+    record::Record,
+    stages::{Judged, Stages},
+    write::{Target, Unwritten},
 };
 use crate::{config, mongo, namespace::Patterns, retry::Failure};
 
@@ -100,6 +109,8 @@ pub struct Metrics {
     pub retries: AtomicU64,
     /// Inserts that met a document and became replaces: replays.
     pub duplicates: AtomicU64,
+    /// Updates whose document was not there.
+    pub missing_documents: AtomicU64,
     /// Commits of offsets.
     pub commits: AtomicU64,
     /// Records between the committed offsets and the ends of the partitions, as of the last statistics.
@@ -123,9 +134,9 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
     let consumer = Consumer::start(&settings, &group, memory_bytes, &metrics)?;
     let watched =
         watched.into_iter().filter(|(mongodb, _)| *mongodb == settings.mongodb).map(|(_, watched)| watched);
-    let routes = Routes::new(settings.namespace.clone(), settings.allow.clone(), watched.collect());
-    let target = Target::new(client, Arc::clone(&metrics), stop.clone());
-    let mut flow = Flow::new(settings, memory_bytes, routes, target, metrics);
+    let stages = Stages::new(Arc::clone(&settings), watched.collect());
+    let target = Target::new(client, Arc::clone(&settings), Arc::clone(&metrics), stop.clone());
+    let mut flow = Flow::new(settings, memory_bytes, stages, target, metrics);
     let mut consumer = consumer;
     let outcome = flow.run(&mut consumer, &stop, &ready).await;
     ready.store(false, Relaxed);
@@ -140,14 +151,14 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
 struct Flow {
     settings: Arc<config::Sink>,
     metrics: Arc<Metrics>,
-    routes: Routes,
+    stages: Stages,
     /// The batch that fills.
     batch: Batch,
     /// What its records hold of the budget, and how much of that is too much.
     held: Vec<OwnedSemaphorePermit>,
     max_held_bytes: usize,
     /// A write that the open batch does not take: it is the first of the next one.
-    next: Option<(Write, Place)>,
+    next: Option<(Write, Record)>,
     /// Records that wait for the batch, and what they hold.
     backlog: VecDeque<Backlog>,
     writing: Writing,
@@ -175,14 +186,14 @@ enum Writing {
 struct Written {
     target: Box<Target>,
     ticket: Ticket,
-    outcome: Result<(), Failure>,
+    outcome: Result<Unwritten, Failure>,
 }
 
 impl Flow {
     fn new(
         settings: Arc<config::Sink>,
         memory_bytes: usize,
-        routes: Routes,
+        stages: Stages,
         target: Target,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -190,7 +201,7 @@ impl Flow {
         Self {
             settings,
             metrics,
-            routes,
+            stages,
             batch: Batch::new(batch::Limits { max_records, max_bytes, max_age }),
             held: Vec::new(),
             // One batch that fills, one that is written, and one part for what is read meanwhile.
@@ -284,8 +295,8 @@ impl Flow {
                 if !self.start_writing() {
                     return Ok(());
                 }
-                if let Some((write, place)) = self.next.take() {
-                    self.add(write, place, now);
+                if let Some((write, record)) = self.next.take() {
+                    self.add(write, record, now);
                 }
             }
             match self.next_record() {
@@ -314,44 +325,30 @@ impl Flow {
     /// All the pure stages for one record.
     fn take(&mut self, record: Record, now: Instant) -> Result<(), Failure> {
         self.metrics.records.fetch_add(1, Relaxed);
-        let bytes = record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len);
-        self.metrics.bytes.fetch_add(bytes as u64, Relaxed);
-        let place = record.place.clone();
-        let refused = |reason: &dyn std::fmt::Display| {
-            Failure::stop(format!(
-                "{place}: {reason}; mend the sink's settings, or move the consumer group past this offset"
-            ))
-        };
-        let change =
-            decode::decode(record, self.settings.value, self.settings.format).map_err(|e| refused(&e))?;
-        let namespace = match &change {
-            Change::Skipped(skip) => {
-                self.tell(skip);
-                None
-            }
-            change => Some(
-                self.routes.target(&place.partition.topic, change.namespace()).map_err(|e| refused(&e))?,
-            ),
-        };
-        let write = match namespace {
-            Some(namespace) => plan::plan(change, namespace).map_err(|e| refused(&e))?,
-            None => None,
-        };
-        match write {
-            Some(write) => self.add(write, place, now),
-            None => {
+        self.metrics.bytes.fetch_add(record.len() as u64, Relaxed);
+        match self.stages.judge(&record) {
+            Ok(Judged::Write(write)) => self.add(write, record, now),
+            Ok(Judged::Nothing(skip)) => {
+                self.tell(&skip);
                 self.metrics.skipped.fetch_add(1, Relaxed);
-                self.progress.read(&place);
-                self.batch.skip(now);
+                self.progress.read(&record.place);
+                self.batch.skip(record, now);
+            }
+            Err(refusal) => {
+                let place = &record.place;
+                return Err(Failure::stop(format!(
+                    "{place}: {refusal}; mend the sink's settings, or move the consumer group past this offset"
+                )));
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, write: Write, place: Place, now: Instant) {
-        match self.batch.add(write, place.clone(), now) {
+    fn add(&mut self, write: Write, record: Record, now: Instant) {
+        let place = record.place.clone();
+        match self.batch.add(write, record, now) {
             Added::Yes => self.progress.read(&place),
-            Added::CloseFirst(write) => self.next = Some((write, place)),
+            Added::CloseFirst(write, record) => self.next = Some((write, record)),
         }
     }
 
@@ -369,6 +366,7 @@ impl Flow {
                 Skip::Tombstone => {
                     tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
                 }
+                Skip::Dropped | Skip::Unchanged => {}
             }
         }
     }
@@ -382,11 +380,11 @@ impl Flow {
                 return false;
             }
         };
-        let lanes = self.batch.close(self.settings.lanes);
+        let closed = self.batch.close(self.settings.lanes);
         let held = std::mem::take(&mut self.held);
         let ticket = self.progress.close();
         self.writing = Writing::Busy(tokio::spawn(async move {
-            let outcome = target.write(lanes).await;
+            let outcome = target.write(closed.lanes).await;
             drop(held);
             Written { target, ticket, outcome }
         }));
@@ -395,7 +393,10 @@ impl Flow {
 
     fn finished(&mut self, written: Written) -> Result<(), Failure> {
         self.writing = Writing::Idle(written.target);
-        written.outcome?;
+        let unwritten = written.outcome?;
+        if let Some((item, reason)) = unwritten.refused.first().or(unwritten.conflicts.first()) {
+            return Err(write::refusal(item, reason));
+        }
         self.progress.written(written.ticket);
         self.metrics.batches.fetch_add(1, Relaxed);
         self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
@@ -441,7 +442,7 @@ impl Flow {
 
     fn forget_backlog(&mut self, partitions: &[Partition]) {
         let is_kept = |place: &Place| !partitions.contains(&place.partition);
-        self.next = self.next.take().filter(|(_, place)| is_kept(place));
+        self.next = self.next.take().filter(|(_, record)| is_kept(&record.place));
         for backlog in &mut self.backlog {
             let records: Vec<_> = backlog.records.by_ref().filter(|record| is_kept(&record.place)).collect();
             backlog.records = records.into_iter();

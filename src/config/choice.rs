@@ -1,8 +1,9 @@
 //! The words that stand for a value, for every setting that is one of a few.
 
 use super::{
-    BeforeChange, ErrorPolicy, Format, FullDocument, Headers, HistoryLost, LargeEvent, LogFormat, NullLookup,
-    PartitionBy, RecordValue, SinkHistoryLost, SnapshotMode, Timestamp, ValueShape,
+    BeforeChange, Ddl, ErrorPolicy, Format, FullDocument, Granularity, Headers, HistoryLost, IdStrategy,
+    LargeEvent, LogFormat, MissingDocument, NullLookup, OnTombstone, PartitionBy, ReadFormat, RecordValue,
+    Side, SinkHistoryLost, SnapshotMode, Timestamp, Tolerance, UuidFormat, ValueShape, WriteBy, WriteModel,
 };
 use crate::json;
 
@@ -33,10 +34,6 @@ impl Choice for StoreKind {
 impl Choice for LogFormat {
     const WORDS: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("human", Self::Human), ("json", Self::Json)];
-}
-
-impl Choice for ValueShape {
-    const WORDS: &'static [(&'static str, Self)] = &[("event", Self::Event), ("document", Self::Document)];
 }
 
 impl Choice for Format {
@@ -179,4 +176,108 @@ impl Choice for Split {
 
 impl Choice for SinkHistoryLost {
     const WORDS: &'static [(&'static str, Self)] = &[("fail", Self::Fail), ("earliest", Self::Earliest)];
+}
+
+impl Choice for ValueShape {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("event", Self::Event),
+        ("document", Self::Document),
+        ("debezium", Self::Debezium),
+        ("debezium_rows", Self::DebeziumRows),
+        ("qlik", Self::Qlik),
+        ("auto", Self::Auto),
+    ];
+}
+
+impl Choice for ReadFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("json", Self::Json),
+        ("plain_json", Self::PlainJson),
+        ("connect_json", Self::ConnectJson),
+        ("bson", Self::Bson),
+        ("string", Self::String),
+    ];
+}
+
+/// How keys are read; `Same` as values by default.
+#[derive(Clone, Copy)]
+pub(super) enum KeyReadFormat {
+    Same,
+    Own(ReadFormat),
+}
+
+impl Choice for KeyReadFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("", Self::Same),
+        ("json", Self::Own(ReadFormat::Json)),
+        ("plain_json", Self::Own(ReadFormat::PlainJson)),
+        ("connect_json", Self::Own(ReadFormat::ConnectJson)),
+        ("bson", Self::Own(ReadFormat::Bson)),
+        ("string", Self::Own(ReadFormat::String)),
+    ];
+}
+
+impl Choice for Ddl {
+    const WORDS: &'static [(&'static str, Self)] = &[("ignore", Self::Ignore), ("apply", Self::Apply)];
+}
+
+impl Choice for MissingDocument {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("skip", Self::Skip), ("upsert", Self::Upsert), ("fail", Self::Fail)];
+}
+
+impl Choice for OnTombstone {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("delete", Self::Delete), ("skip", Self::Skip), ("fail", Self::Fail)];
+}
+
+impl Choice for Side {
+    const WORDS: &'static [(&'static str, Self)] = &[("value", Self::Value), ("key", Self::Key)];
+}
+
+impl Choice for IdStrategy {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("object_id", Self::ObjectId),
+        ("full_key", Self::FullKey),
+        ("provided_in_key", Self::ProvidedInKey),
+        ("provided_in_value", Self::ProvidedInValue),
+        ("partial_key", Self::PartialKey),
+        ("partial_value", Self::PartialValue),
+        ("kafka_metadata", Self::KafkaMetadata),
+        ("uuid", Self::Uuid),
+        ("uuid_in_key", Self::UuidInKey),
+        ("uuid_in_value", Self::UuidInValue),
+    ];
+}
+
+impl Choice for UuidFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("string", Self::String), ("binary", Self::Binary)];
+}
+
+impl Choice for WriteModel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("replace", Self::Replace),
+        ("insert", Self::Insert),
+        ("update", Self::Update),
+        ("delete", Self::Delete),
+    ];
+}
+
+impl Choice for WriteBy {
+    const WORDS: &'static [(&'static str, Self)] = &[("id", Self::Id), ("business_key", Self::BusinessKey)];
+}
+
+impl Choice for Granularity {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("", Self::Default),
+        ("seconds", Self::Seconds),
+        ("minutes", Self::Minutes),
+        ("hours", Self::Hours),
+    ];
+}
+
+impl Choice for Tolerance {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", Self::None), ("data", Self::Data), ("all", Self::All)];
 }

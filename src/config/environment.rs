@@ -76,7 +76,7 @@ fn resolve(
     };
     let file = file.and_then(|file| file.get(key.name)).and_then(Value::as_dict);
     match (key.kind, rest) {
-        (Kind::Table(inner), _) => resolve(rest, inner, file, path),
+        (Kind::Table(inner) | Kind::GivenTable(inner), _) => resolve(rest, inner, file, path),
         (Kind::Named(inner), [half, rest @ ..]) => {
             let name = name_of_half(half, file).map_err(|message| (path.child(half), message))?;
             let file = file.and_then(|file| file.get(&name)).and_then(Value::as_dict);

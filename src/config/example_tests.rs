@@ -47,28 +47,33 @@ fn each_key(keys: &'static [Key], path: &KeyPath, visit: &mut dyn FnMut(&KeyPath
         let path = path.child(key.name);
         match key.kind {
             Kind::Table(inner) => each_key(inner, &path, visit),
+            // What an override may have is explained with the sink.
+            Kind::GivenTable(_) => {}
+            Kind::Tables(_)
+                if path.segments().iter().any(|part| part == "override") && key.name != "override" => {}
             Kind::Named(inner) => {
                 let name = if key.name == "sources" { "shop" } else { "copy" };
                 each_key(inner, &path.child(name), visit);
             }
-            // The example has one table in each list.
             Kind::Tables(inner) => each_key(inner, &path.element(0), visit),
             _ => visit(&path, key),
         }
     }
 }
 
+/// What stands at `path`; in a list of tables, in the first that has it.
 fn at<'a>(tree: &'a Dict, path: &KeyPath) -> Option<&'a Value> {
-    let (last, tables) = path.segments().split_last()?;
-    let inner = |table: &'a Dict, key: &String| match key.as_str() {
-        // The list was taken for its first table.
-        "[0]" => Some(table),
-        key => match table.get(key)? {
-            Value::Array(_, tables) => tables.first()?.as_dict(),
-            value => value.as_dict(),
-        },
-    };
-    tables.iter().try_fold(tree, inner)?.get(last)
+    fn inner<'a>(table: &'a Dict, path: &[String]) -> Option<&'a Value> {
+        let (key, rest) = path.split_first()?;
+        match (table.get(key)?, rest) {
+            (value, []) => Some(value),
+            (Value::Array(_, tables), [_, rest @ ..]) => {
+                tables.iter().find_map(|table| inner(table.as_dict()?, rest))
+            }
+            (value, rest) => inner(value.as_dict()?, rest),
+        }
+    }
+    inner(tree, path.segments())
 }
 
 fn parsed(text: &str) -> Dict {

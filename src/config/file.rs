@@ -64,7 +64,9 @@ impl Walk<'_> {
             self.remember_value(item, path);
         }
         let value = match (kind, item.as_value(), item.as_table_like()) {
-            (Kind::Table(keys), _, Some(table)) => Some(self.table(table, keys, path).into()),
+            (Kind::Table(keys) | Kind::GivenTable(keys), _, Some(table)) => {
+                Some(self.table(table, keys, path).into())
+            }
             (Kind::Named(keys), _, Some(table)) => Some(self.named(table, keys, path).into()),
             (Kind::Tables(keys), _, _) => self.tables(item, keys, path),
             (Kind::Properties, _, Some(table)) => {

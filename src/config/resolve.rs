@@ -5,6 +5,7 @@
 
 mod halves;
 mod reading;
+mod sink;
 mod source;
 mod transform;
 

@@ -6,9 +6,10 @@
 use figment::value::{Dict, Value};
 
 use super::{
-    BeforeChange, ErrorPolicy, Format, FullDocument, Headers, HistoryLost, LargeEvent, LogFormat, NullLookup,
-    PartitionBy, RecordValue, SinkHistoryLost, SnapshotMode, Timestamp, ValueShape,
-    choice::{KeyFormat, KeyKind, Members, Split, StoreKind, words},
+    BeforeChange, Ddl, ErrorPolicy, Format, FullDocument, Granularity, Headers, HistoryLost, IdStrategy,
+    LargeEvent, LogFormat, MissingDocument, NullLookup, OnTombstone, PartitionBy, ReadFormat, RecordValue,
+    Side, SinkHistoryLost, SnapshotMode, Timestamp, Tolerance, UuidFormat, ValueShape, WriteBy, WriteModel,
+    choice::{KeyFormat, KeyKind, KeyReadFormat, Members, Split, StoreKind, words},
 };
 use crate::json;
 
@@ -41,6 +42,8 @@ pub(super) enum Kind {
     List,
     /// A table with these keys.
     Table(&'static [Key]),
+    /// The same; where it is not given, it is not there.
+    GivenTable(&'static [Key]),
     /// A table of tables with these keys, under names that the user gives.
     Named(&'static [Key]),
     /// A list of tables with these keys.
@@ -188,16 +191,103 @@ const SINK: &[Key] = &[
     // Required, for the same reason as a source's `watch`.
     key("topics", Kind::List, Default::None),
     key("value", Kind::Choice(words::<ValueShape>), Default::Text("event")),
-    key("format", Kind::Choice(words::<Format>), Default::Text("json")),
+    key("format", Kind::Choice(words::<ReadFormat>), Default::Text("json")),
+    key("key_format", Kind::Choice(words::<KeyReadFormat>), Default::Text("")),
+    key("types", Kind::Properties, Default::None),
     key("namespace", Kind::Text, Default::Text("{db}.{coll}")),
     key("allow", Kind::List, Default::List(&["*"])),
+    key("ddl", Kind::Choice(words::<Ddl>), Default::Text("ignore")),
+    // A delete may be on its way; to make up a document from a few of its fields would be worse.
+    key("missing_document", Kind::Choice(words::<MissingDocument>), Default::Text("skip")),
+    key("remove_nulls", Kind::Boolean, Default::Boolean(false)),
+    key("on_tombstone", Kind::Choice(words::<OnTombstone>), Default::Text("delete")),
     // One command at the server while the next is made; more helps where the server has cores to spare.
     key("lanes", Kind::Integer, Default::Integer(2)),
+    key("write_concern", Kind::Text, Default::Text("majority")),
+    key("max_records_per_second", Kind::Integer, Default::Integer(0)),
+    // Long enough for the other partitions of a topic to catch up.
+    key("unique_conflict_timeout", Kind::Duration, Default::Text("30s")),
     // Stopping is the only answer that loses nothing silently.
     key("on_history_lost", Kind::Choice(words::<SinkHistoryLost>), Default::Text("fail")),
+    key("transform", Kind::Tables(TRANSFORM), Default::None),
+    key("step", Kind::Tables(STEP), Default::None),
+    table("id", ID),
+    table("write", WRITE),
+    table("timeseries", TIME_SERIES),
+    table("errors", SINK_ERRORS),
+    key("override", Kind::Tables(OVERRIDE), Default::None),
     table("batch", BATCH),
     table("mongodb", MONGODB),
     table("kafka", KAFKA),
+];
+
+/// What a sink's override may have: whatever concerns a record alone. What is not given is the sink's.
+const OVERRIDE: &[Key] = &[
+    key("topics", Kind::List, Default::None),
+    key("value", Kind::Choice(words::<ValueShape>), Default::None),
+    key("format", Kind::Choice(words::<ReadFormat>), Default::None),
+    key("key_format", Kind::Choice(words::<KeyReadFormat>), Default::None),
+    key("types", Kind::Properties, Default::None),
+    key("namespace", Kind::Text, Default::None),
+    key("ddl", Kind::Choice(words::<Ddl>), Default::None),
+    key("missing_document", Kind::Choice(words::<MissingDocument>), Default::None),
+    key("remove_nulls", Kind::Boolean, Default::None),
+    key("on_tombstone", Kind::Choice(words::<OnTombstone>), Default::None),
+    key("transform", Kind::Tables(TRANSFORM), Default::None),
+    key("step", Kind::Tables(STEP), Default::None),
+    key("id", Kind::GivenTable(ID), Default::None),
+    key("write", Kind::GivenTable(WRITE), Default::None),
+    key("timeseries", Kind::GivenTable(TIME_SERIES), Default::None),
+];
+
+const STEP: &[Key] = &[
+    key("on", Kind::Choice(words::<Side>), Default::Text("value")),
+    key("allow", Kind::List, Default::None),
+    key("block", Kind::List, Default::None),
+    key("rename", Kind::Properties, Default::None),
+    key("rename_regex", Kind::Text, Default::Text("")),
+    key("pattern", Kind::Text, Default::Text("")),
+    key("replace", Kind::Text, Default::Text("")),
+    key("remove_nulls", Kind::Boolean, Default::Boolean(false)),
+    key("add_metadata", Kind::Boolean, Default::Boolean(false)),
+    key("add_id", Kind::Boolean, Default::Boolean(false)),
+    key("set", Kind::Text, Default::Text("")),
+];
+
+const ID: &[Key] = &[
+    key("strategy", Kind::Choice(words::<IdStrategy>), Default::Text("auto")),
+    key("overwrite", Kind::Boolean, Default::Boolean(false)),
+    key("uuid_format", Kind::Choice(words::<UuidFormat>), Default::Text("string")),
+    key("stable", Kind::Boolean, Default::Boolean(false)),
+    key("allow", Kind::List, Default::List(&[])),
+    key("block", Kind::List, Default::List(&[])),
+];
+
+const WRITE: &[Key] = &[
+    key("model", Kind::Choice(words::<WriteModel>), Default::Text("replace")),
+    key("by", Kind::Choice(words::<WriteBy>), Default::Text("id")),
+    key("timestamps", Kind::Boolean, Default::Boolean(false)),
+    key("delete_by", Kind::Choice(words::<WriteBy>), Default::Text("id")),
+    key("filter", Kind::Text, Default::Text("")),
+    key("update", Kind::Text, Default::Text("")),
+    key("upsert", Kind::Boolean, Default::Boolean(true)),
+];
+
+const TIME_SERIES: &[Key] = &[
+    key("time_field", Kind::Text, Default::Text("")),
+    key("meta_field", Kind::Text, Default::Text("")),
+    key("granularity", Kind::Choice(words::<Granularity>), Default::Text("")),
+    key("expire_after", Kind::Duration, Default::Text("0s")),
+    key("convert", Kind::Boolean, Default::Boolean(false)),
+    key("date_format", Kind::Text, Default::Text("")),
+];
+
+const SINK_ERRORS: &[Key] = &[
+    // Stopping is the only answer that loses nothing silently.
+    key("tolerance", Kind::Choice(words::<Tolerance>), Default::Text("none")),
+    key("dead_letter_topic", Kind::Text, Default::Text("")),
+    // More than a few bad records, fewer than a topic that is bad altogether.
+    key("max_dead_letters_per_minute", Kind::Integer, Default::Integer(1000)),
 ];
 
 const BATCH: &[Key] = &[
@@ -252,7 +342,7 @@ impl Kind {
             }
             Self::Choice(words) => one_of(&words()),
             Self::List => "a list of texts, like [\"shop.*\"]".into(),
-            Self::Table(_) => "a table".into(),
+            Self::Table(_) | Self::GivenTable(_) => "a table".into(),
             Self::Named(_) => "a table of tables, one for each name".into(),
             Self::Tables(_) => "a list of tables ([[…]])".into(),
             Self::Properties => "a table of properties".into(),
@@ -279,6 +369,9 @@ pub(super) fn defaults(keys: &[Key], present: &Dict) -> Dict {
     for key in keys {
         let value = match key.kind {
             Kind::Table(inner) => Some(self::defaults(inner, &dict_at(key.name)).into()),
+            Kind::GivenTable(inner) => {
+                present.contains_key(key.name).then(|| self::defaults(inner, &dict_at(key.name)).into())
+            }
             // Without a half in it, the table is as good as absent.
             Kind::Named(inner) => {
                 let of_half = |half: &Value| self::defaults(inner, half.as_dict().unwrap_or(&Dict::new()));
@@ -319,7 +412,7 @@ fn home(name: &str, keys: &[Key], place: &str) -> Option<String> {
     keys.iter().find_map(|key| {
         let place = if place.is_empty() { key.name.into() } else { format!("{place}.{}", key.name) };
         match key.kind {
-            Kind::Table(inner) => home(name, inner, &place),
+            Kind::Table(inner) | Kind::GivenTable(inner) => home(name, inner, &place),
             Kind::Named(inner) => home(name, inner, &format!("{place}.NAME")),
             Kind::Tables(inner) => home(name, inner, &place),
             _ => None,

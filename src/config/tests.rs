@@ -155,7 +155,10 @@ fn every_key_reaches_its_setting() {
     assert_eq!(property(&a.kafka, "linger.ms").as_deref(), Some("5"));
     assert_eq!(property(&b.kafka, "enable.ssl.certificate.verification").as_deref(), Some("false"));
     let sink = &settings.sinks[0];
-    assert_eq!((sink.value, sink.format, sink.lanes), (ValueShape::Document, Format::Bson, 4));
+    assert_eq!(
+        (sink.handling.value, sink.handling.format, sink.lanes),
+        (ValueShape::Document, ReadFormat::Bson, 4)
+    );
     assert_eq!(sink.on_history_lost, SinkHistoryLost::Earliest);
     assert_eq!(
         (sink.batch.max_records, sink.batch.max_bytes, sink.batch.max_age),

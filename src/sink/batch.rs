@@ -3,6 +3,9 @@
 //! Assumes that writes come in the order of their partitions. Promises that a closed batch does to each document what
 //! its writes would have done one after the other, so that within a batch no order matters: lanes may run at once, and
 //! a lane may group statements as it likes. Batches must be written one after the other.
+//!
+//! What cannot be folded (updates in the server's own terms that may touch anything) takes one ordered lane for each
+//! collection instead. The records stay with their batch: a statement that the server refuses is taken apart into them.
 
 use std::{
     collections::HashMap,
@@ -12,13 +15,14 @@ use std::{
 };
 
 use super::{
-    decode::Body,
+    body::Body,
     delta::Stages,
-    identify::{FoldKey, Id},
-    plan::{Kind, Write},
+    identify::{Filter, FoldKey},
+    plan::{Kind, Update, Write},
     progress::Place,
+    record::Record,
 };
-use crate::namespace::Namespace;
+use crate::{config::MissingDocument, namespace::Namespace};
 
 /// Most stages that the server takes in a pipeline.
 const MAX_STAGES: usize = 1000;
@@ -43,11 +47,19 @@ pub struct Limits {
 pub struct Batch {
     limits: Limits,
     items: Vec<Item>,
-    /// Where in `items` a document's statement is.
-    known: HashMap<Arc<Namespace>, HashMap<Vec<u8>, Known>>,
-    records: usize,
+    known: HashMap<Arc<Namespace>, Documents>,
+    records: Vec<Record>,
     bytes: usize,
     opened: Option<Instant>,
+}
+
+/// How the writes of one collection stand in `items`.
+#[derive(Debug)]
+enum Documents {
+    /// One for each document; where.
+    Folded(HashMap<Vec<u8>, Known>),
+    /// In the order of their records.
+    Ordered,
 }
 
 #[derive(Debug)]
@@ -61,16 +73,50 @@ struct Known {
 pub struct Item {
     /// The collection.
     pub namespace: Arc<Namespace>,
-    /// The document.
-    pub id: Id,
+    /// What finds the document.
+    pub filter: Filter,
     /// What is done to it.
     pub statement: Statement,
     /// The last record that had a part in it.
     pub place: Place,
+    /// Which of the batch's records had a part in it, in order.
+    pub records: Parts,
     /// Whether the document was deleted because it was there under another spelling of its `_id`.
     pub is_recreated: bool,
-    /// Which lane it takes.
-    lane_hash: u64,
+    /// Which lane it takes; none for the ordered one of its collection.
+    lane_hash: Option<u64>,
+}
+
+/// Some of a batch's records, by their index; seldom more than one.
+#[derive(Debug)]
+pub struct Parts {
+    first: u32,
+    more: Vec<u32>,
+}
+
+impl Parts {
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        std::iter::once(&self.first).chain(&self.more).map(|index| *index as usize)
+    }
+}
+
+/// A batch that is ready to be written.
+#[derive(Debug)]
+pub struct Closed {
+    /// The statements.
+    pub lanes: Vec<Lane>,
+    /// What they were made of.
+    pub records: Vec<Record>,
+}
+
+/// Statements that go one command after the other.
+#[derive(Debug)]
+pub struct Lane {
+    /// In the order of their records.
+    pub items: Vec<Item>,
+    /// Whether that order matters.
+    pub is_ordered: bool,
 }
 
 /// What is done to a document.
@@ -86,9 +132,15 @@ pub enum Statement {
         full: Option<Body>,
         /// What changes it.
         stages: Stages,
+        /// What if it is not there, and there is no state to begin with.
+        missing: MissingDocument,
     },
     /// Delete it.
     Delete,
+    /// Insert it, and leave one that is there as it is.
+    InsertOnly(Body),
+    /// Update it.
+    Update(Update),
 }
 
 /// Whether a write became part of a batch.
@@ -97,72 +149,72 @@ pub enum Added {
     /// It did.
     Yes,
     /// The batch has to be closed and written first.
-    CloseFirst(Write),
+    CloseFirst(Write, Record),
 }
 
 impl Batch {
     /// An empty batch.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, items: Vec::new(), known: HashMap::new(), records: 0, bytes: 0, opened: None }
+        Self { limits, items: Vec::new(), known: HashMap::new(), records: Vec::new(), bytes: 0, opened: None }
     }
 
-    /// Counts a record that writes nothing: its offset moves with the batch.
-    pub fn skip(&mut self, now: Instant) {
-        self.records += 1;
+    /// Takes a record that writes nothing: its offset moves with the batch.
+    pub fn skip(&mut self, record: Record, now: Instant) {
+        self.records.push(record);
         self.opened.get_or_insert(now);
     }
 
-    /// Adds a record's write.
-    pub fn add(&mut self, write: Write, place: Place, now: Instant) -> Added {
+    /// Takes a record and its write.
+    pub fn add(&mut self, write: Write, record: Record, now: Instant) -> Added {
+        let size = write.kind.len() + write.filter.len();
+        let index = u32::try_from(self.records.len()).expect("a batch has fewer records than that");
+        let is_ordered = write.kind.is_ordered();
         let documents = match self.known.get_mut(&write.namespace) {
             Some(documents) => documents,
-            None => self.known.entry(Arc::clone(&write.namespace)).or_default(),
+            None => self.known.entry(Arc::clone(&write.namespace)).or_insert_with(|| match is_ordered {
+                true => Documents::Ordered,
+                false => Documents::Folded(HashMap::new()),
+            }),
         };
-        let size = write.kind.len() + write.id.value.len();
-        if let Some(known) = documents.get(&write.key.bytes) {
-            let item = &mut self.items[known.index];
-            let is_same = (known.is_exact && write.key.is_exact) || item.id == write.id;
-            if !is_same || !item.statement.takes(&write.kind) {
-                return Added::CloseFirst(write);
+        match documents {
+            Documents::Ordered => {
+                let item = Item::new(write, &record, index, true);
+                self.items.push(item);
             }
-            if !matches!(write.kind, Kind::Delta(_)) {
-                // The newest spelling of an `_id` (1 or 1.0) is the one that stays.
-                item.id = write.id;
+            Documents::Folded(_) if is_ordered => return Added::CloseFirst(write, record),
+            Documents::Folded(known) => {
+                if let Some(known) = known.get(&write.key.bytes) {
+                    let item = &mut self.items[known.index];
+                    let is_same = (known.is_exact && write.key.is_exact) || item.filter == write.filter;
+                    if !is_same || !item.statement.takes(&write.kind) {
+                        return Added::CloseFirst(write, record);
+                    }
+                    item.fold(write, &record, index);
+                } else {
+                    let place = Known { index: self.items.len(), is_exact: write.key.is_exact };
+                    known.insert(write.key.bytes.clone(), place);
+                    self.items.push(Item::new(write, &record, index, false));
+                }
             }
-            item.statement.fold(write.kind);
-            item.place = place;
-        } else {
-            let lane_hash = lane_hash(&write.namespace, &write.key);
-            let known = Known { index: self.items.len(), is_exact: write.key.is_exact };
-            documents.insert(write.key.bytes, known);
-            let statement = Statement::from(write.kind);
-            self.items.push(Item {
-                namespace: write.namespace,
-                id: write.id,
-                statement,
-                place,
-                is_recreated: false,
-                lane_hash,
-            });
         }
         self.bytes += size;
-        self.skip(now);
+        self.skip(record, now);
         Added::Yes
     }
 
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
-        self.records == 0
+        self.records.is_empty()
     }
 
     /// Records, also those that write nothing.
     pub fn records(&self) -> usize {
-        self.records
+        self.records.len()
     }
 
     /// Whether a limit other than the age is reached.
     pub fn is_full(&self) -> bool {
-        self.records >= self.limits.max_records || self.bytes >= self.limits.max_bytes
+        self.records.len() >= self.limits.max_records || self.bytes >= self.limits.max_bytes
     }
 
     /// When the age is reached.
@@ -170,18 +222,24 @@ impl Batch {
         Some(self.opened? + self.limits.max_age)
     }
 
-    /// Takes all statements, split into at most `lanes`, and leaves the batch empty.
-    pub fn close(&mut self, lanes: usize) -> Vec<Vec<Item>> {
-        let items = std::mem::replace(self, Self::new(self.limits)).items;
+    /// Takes all, split into at most `lanes` and one for each collection whose writes are ordered, and leaves the batch
+    /// empty.
+    pub fn close(&mut self, lanes: usize) -> Closed {
+        let Self { items, records, .. } = std::mem::replace(self, Self::new(self.limits));
         let lanes = if items.len() < MIN_LANE_STATEMENTS { 1 } else { lanes.max(1) };
         let mut split: Vec<Vec<Item>> =
             (0..lanes).map(|_| Vec::with_capacity(items.len() / lanes + 1)).collect();
+        let mut ordered: HashMap<Arc<Namespace>, Vec<Item>> = HashMap::new();
         for item in items {
-            let lane = (item.lane_hash % lanes as u64) as usize;
-            split[lane].push(item);
+            match item.lane_hash {
+                Some(hash) => split[(hash % lanes as u64) as usize].push(item),
+                None => ordered.entry(Arc::clone(&item.namespace)).or_default().push(item),
+            }
         }
-        split.retain(|lane| !lane.is_empty());
-        split
+        let lanes = split.into_iter().map(|items| Lane { items, is_ordered: false });
+        let ordered = ordered.into_values().map(|items| Lane { items, is_ordered: true });
+        let lanes = lanes.chain(ordered).filter(|lane| !lane.items.is_empty()).collect();
+        Closed { lanes, records }
     }
 }
 
@@ -189,15 +247,46 @@ fn lane_hash(namespace: &Namespace, key: &FoldKey) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one((namespace, &key.bytes))
 }
 
+impl Item {
+    fn new(write: Write, record: &Record, index: u32, is_ordered: bool) -> Self {
+        let lane_hash = (!is_ordered).then(|| lane_hash(&write.namespace, &write.key));
+        Self {
+            namespace: write.namespace,
+            filter: write.filter,
+            statement: Statement::from(write.kind),
+            place: record.place.clone(),
+            records: Parts { first: index, more: Vec::new() },
+            is_recreated: false,
+            lane_hash,
+        }
+    }
+
+    fn fold(&mut self, write: Write, record: &Record, index: u32) {
+        if !matches!(write.kind, Kind::Delta { .. }) {
+            // The newest spelling of an `_id` (1 or 1.0) is the one that stays.
+            self.filter = write.filter;
+        }
+        self.statement.fold(write.kind);
+        self.place = record.place.clone();
+        self.records.more.push(index);
+    }
+}
+
 impl Kind {
     fn len(&self) -> usize {
         match self {
-            Self::Insert(body) | Self::Replace(body) | Self::Literal(body) => {
-                body.document().as_bytes().len()
+            Self::Insert(body) | Self::Replace(body) | Self::Literal(body) | Self::InsertOnly(body) => {
+                body.len()
             }
-            Self::Delta(stages) => stages.len(),
+            Self::Delta { stages, .. } => stages.len(),
+            Self::Update(update) => update.update.len(),
             Self::Delete => 0,
         }
+    }
+
+    /// Whether it may touch anything, so that all writes to its collection keep their order.
+    fn is_ordered(&self) -> bool {
+        matches!(self, Self::Update(update) if update.is_ordered)
     }
 }
 
@@ -206,9 +295,15 @@ impl From<Kind> for Statement {
         match kind {
             Kind::Insert(body) => Self::Insert(body),
             Kind::Replace(body) => Self::Replace(body),
-            Kind::Literal(body) => Self::Pipeline { full: Some(body), stages: Stages::default() },
-            Kind::Delta(stages) => Self::Pipeline { full: None, stages },
+            Kind::Literal(body) => Self::Pipeline {
+                full: Some(body),
+                stages: Stages::default(),
+                missing: MissingDocument::Upsert,
+            },
+            Kind::Delta { stages, missing } => Self::Pipeline { full: None, stages, missing },
             Kind::Delete => Self::Delete,
+            Kind::InsertOnly(body) => Self::InsertOnly(body),
+            Kind::Update(update) => Self::Update(update),
         }
     }
 }
@@ -222,16 +317,30 @@ impl Statement {
         };
     }
 
+    /// What if the document is not there, where that may be.
+    pub fn missing(&self) -> Option<MissingDocument> {
+        match self {
+            Self::Pipeline { full: None, missing, .. } => Some(*missing),
+            Self::Update(update) => Some(update.missing),
+            _ => None,
+        }
+    }
+
     /// Whether what follows still fits into one statement.
     fn takes(&self, next: &Kind) -> bool {
-        let Kind::Delta(next) = next else { return true };
+        let is_folded = !matches!(self, Self::InsertOnly(_) | Self::Update(_));
+        if !is_folded || matches!(next, Kind::InsertOnly(_) | Kind::Update(_)) {
+            return false;
+        }
+        let Kind::Delta { stages: next, missing } = next else { return true };
         let (bytes, count) = match self {
-            Self::Insert(body) | Self::Replace(body) => (body.document().as_bytes().len(), 0),
-            Self::Pipeline { full, stages } => {
-                let full_bytes = full.as_ref().map_or(0, |body| body.document().as_bytes().len());
-                (full_bytes + stages.len(), stages.count())
+            Self::Insert(body) | Self::Replace(body) => (body.len(), 0),
+            Self::Pipeline { full, stages, .. } => {
+                (full.as_ref().map_or(0, Body::len) + stages.len(), stages.count())
             }
-            Self::Delete => return true,
+            // Unless it makes a document, or has to be told that there is none.
+            Self::Delete => return matches!(missing, MissingDocument::Skip),
+            Self::InsertOnly(_) | Self::Update(_) => return false,
         };
         // One stage more for the state to begin with.
         count + next.count() < MAX_STAGES && bytes + next.len() <= MAX_STATEMENT_BYTES
@@ -244,15 +353,17 @@ impl Statement {
             // Still an insert for the collection, whatever happened in between.
             (Self::Insert(_), Kind::Insert(body) | Kind::Replace(body)) => Self::Insert(body),
             (_, Kind::Insert(body) | Kind::Replace(body)) => Self::Replace(body),
-            (_, next @ (Kind::Literal(_) | Kind::Delete)) => Self::from(next),
-            // A delta never brings back what was deleted.
-            (Self::Delete, Kind::Delta(_)) => Self::Delete,
-            (Self::Insert(body) | Self::Replace(body), Kind::Delta(stages)) => {
-                Self::Pipeline { full: Some(body), stages }
+            (_, next @ (Kind::Literal(_) | Kind::Delete | Kind::InsertOnly(_) | Kind::Update(_))) => {
+                Self::from(next)
             }
-            (Self::Pipeline { full, mut stages }, Kind::Delta(later)) => {
+            // A delta never brings back what was deleted.
+            (before @ (Self::Delete | Self::InsertOnly(_) | Self::Update(_)), Kind::Delta { .. }) => before,
+            (Self::Insert(body) | Self::Replace(body), Kind::Delta { stages, missing }) => {
+                Self::Pipeline { full: Some(body), stages, missing }
+            }
+            (Self::Pipeline { full, mut stages, missing }, Kind::Delta { stages: later, .. }) => {
                 stages.append(&later);
-                Self::Pipeline { full, stages }
+                Self::Pipeline { full, stages, missing }
             }
         };
     }
@@ -262,7 +373,10 @@ impl Statement {
 mod tests {
     use bson::{Bson, doc};
 
-    use super::{super::progress::Partition, *};
+    use super::{
+        super::{identify::Id, progress::Partition, record::Timestamp},
+        *,
+    };
     use crate::raw::Document;
 
     const LIMITS: Limits =
@@ -275,7 +389,9 @@ mod tests {
     fn delta(field: &str) -> Kind {
         let description =
             doc! { "updatedFields": { field: 1 }, "removedFields": [] }.to_vec().expect("writable");
-        Kind::Delta(super::super::delta::compile(Document::new(&description).expect("sound")).expect("sound"))
+        let stages =
+            super::super::delta::compile(Document::new(&description).expect("sound")).expect("sound");
+        Kind::Delta { stages, missing: MissingDocument::Skip }
     }
 
     fn write(id: impl Into<Bson>, kind: Kind) -> Write {
@@ -284,17 +400,18 @@ mod tests {
 
     fn write_to(coll: &str, id: impl Into<Bson>, kind: Kind) -> Write {
         let bytes = doc! { "_id": id.into() }.to_vec().expect("writable");
-        let id = Id::of(Document::new(&bytes).expect("sound"), "test").expect("an _id");
+        let filter = Filter::Id(Id::of(Document::new(&bytes).expect("sound"), "test").expect("an _id"));
         let namespace = Arc::new(Namespace { db: "d".into(), coll: coll.into() });
-        Write { namespace, key: id.fold_key().expect("sound"), id, kind }
+        Write { namespace, key: filter.fold_key().expect("sound"), filter, kind }
     }
 
-    fn place(offset: i64) -> Place {
-        Place { partition: Partition { topic: "t".into(), number: 0 }, offset }
+    fn record(offset: i64) -> Record {
+        let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset };
+        Record { place, timestamp: Timestamp::None, key: None, value: None, headers: Vec::new() }
     }
 
     fn is_added(batch: &mut Batch, write: Write) -> bool {
-        matches!(batch.add(write, place(batch.records() as i64), Instant::now()), Added::Yes)
+        matches!(batch.add(write, record(batch.records() as i64), Instant::now()), Added::Yes)
     }
 
     fn described(statement: &Statement) -> String {
@@ -304,10 +421,12 @@ mod tests {
         match statement {
             Statement::Insert(document) => format!("insert {}", text(document)),
             Statement::Replace(document) => format!("replace {}", text(document)),
-            Statement::Pipeline { full, stages } => {
+            Statement::Pipeline { full, stages, .. } => {
                 format!("{} then {} stages", full.as_ref().map_or("nothing".into(), text), stages.count())
             }
             Statement::Delete => "delete".into(),
+            Statement::InsertOnly(document) => format!("insert only {}", text(document)),
+            Statement::Update(_) => "update".into(),
         }
     }
 
@@ -344,10 +463,10 @@ mod tests {
             for kind in kinds {
                 assert!(is_added(&mut batch, write(7, kind)));
             }
-            let lanes = batch.close(4);
-            assert_eq!((lanes.len(), lanes[0].len()), (1, 1), "{name}");
-            assert_eq!(described(&lanes[0][0].statement), expected, "{name}");
-            assert_eq!(lanes[0][0].place.offset, count as i64 - 1, "the last record's place");
+            let lanes = batch.close(4).lanes;
+            assert_eq!((lanes.len(), lanes[0].items.len()), (1, 1), "{name}");
+            assert_eq!(described(&lanes[0].items[0].statement), expected, "{name}");
+            assert_eq!(lanes[0].items[0].place.offset, count as i64 - 1, "the last record's place");
         }
     }
 
@@ -357,7 +476,7 @@ mod tests {
         for (coll, id) in [("c", 1), ("c", 2), ("other", 1)] {
             assert!(is_added(&mut batch, write_to(coll, id, Kind::Delete)));
         }
-        assert_eq!(batch.close(1)[0].len(), 3);
+        assert_eq!(batch.close(1).lanes[0].items.len(), 3);
     }
 
     #[test]
@@ -366,9 +485,10 @@ mod tests {
         assert!(is_added(&mut batch, write(1, Kind::Insert(body("a")))));
         assert!(is_added(&mut batch, write(1.0, Kind::Replace(body("b")))));
         assert!(is_added(&mut batch, write(1_i64, delta("x"))));
-        let lanes = batch.close(1);
-        assert_eq!(lanes[0].len(), 1);
-        assert_eq!(lanes[0][0].id.kind, crate::raw::kind::DOUBLE);
+        let lanes = batch.close(1).lanes;
+        assert_eq!(lanes[0].items.len(), 1);
+        let Filter::Id(id) = &lanes[0].items[0].filter else { panic!("{lanes:?}") };
+        assert_eq!(id.kind, crate::raw::kind::DOUBLE);
     }
 
     #[test]
@@ -401,11 +521,11 @@ mod tests {
         let start = Instant::now();
         let mut batch = Batch::new(Limits { max_records: 2, ..LIMITS });
         assert_eq!(batch.deadline(), None);
-        batch.skip(start);
-        batch.skip(start + Duration::from_millis(20));
+        batch.skip(record(0), start);
+        batch.skip(record(1), start + Duration::from_millis(20));
         assert!(batch.is_full());
         assert_eq!(batch.deadline(), Some(start + Duration::from_millis(50)), "the oldest counts");
-        assert_eq!(batch.close(2).len(), 0);
+        assert_eq!(batch.close(2).lanes.len(), 0);
         assert!(batch.is_empty() && !batch.is_full() && batch.deadline().is_none());
 
         let mut batch = Batch::new(Limits { max_bytes: 100, ..LIMITS });
@@ -421,8 +541,8 @@ mod tests {
         for id in 0..400 {
             assert!(is_added(&mut batch, write(id, Kind::Delete)));
         }
-        let lanes = batch.close(4);
+        let lanes = batch.close(4).lanes;
         assert_eq!(lanes.len(), 4);
-        assert_eq!(lanes.iter().map(Vec::len).sum::<usize>(), 400);
+        assert_eq!(lanes.iter().map(|lane| lane.items.len()).sum::<usize>(), 400);
     }
 }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use super::{
     batch::{Item, Statement},
-    identify::Id,
+    body::Body,
+    identify::{Filter, Id},
 };
 use crate::{
+    config::{MissingDocument, WriteConcern},
+    json::{self, Style},
     namespace::Namespace,
-    raw::{Writer, kind},
+    raw::{Document, Writer, kind},
 };
 
 /// The server takes 100,000; more than this no longer gains anything and makes a failure costlier.
@@ -43,16 +46,25 @@ impl Verb {
     /// What a statement is sent as.
     pub fn of(statement: &Statement) -> Self {
         match statement {
-            Statement::Insert(_) => Self::Insert,
-            Statement::Replace(_) | Statement::Pipeline { .. } => Self::Update,
+            Statement::Insert(_) | Statement::InsertOnly(_) => Self::Insert,
+            Statement::Replace(_) | Statement::Pipeline { .. } | Statement::Update(_) => Self::Update,
             Statement::Delete => Self::Delete,
         }
     }
 }
 
+/// What all commands of a sink have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// When the server has to take a write for written.
+    pub write_concern: WriteConcern,
+    /// Whether it stops at the first statement that it refuses.
+    pub is_ordered: bool,
+}
+
 /// The command for as many of `items` as fit. All are of `namespace` and of `verb`; there is at least one.
-pub fn build(verb: Verb, namespace: &Namespace, items: &[Item]) -> Command {
-    let mut writer = begin(verb, namespace);
+pub fn build(verb: Verb, namespace: &Namespace, items: &[Item], manner: Manner) -> Command {
+    let mut writer = begin(verb, namespace, manner);
     let mut count = 0;
     for item in items.iter().take(MAX_STATEMENTS) {
         if count > 0 && writer.len() + size(item) > MAX_BYTES {
@@ -65,12 +77,16 @@ pub fn build(verb: Verb, namespace: &Namespace, items: &[Item]) -> Command {
 }
 
 /// The command that deletes these documents.
-pub fn build_deletes<'a>(namespace: &Namespace, ids: impl Iterator<Item = &'a Id>) -> Command {
-    let mut writer = begin(Verb::Delete, namespace);
+pub fn build_deletes<'a>(
+    namespace: &Namespace,
+    filters: impl Iterator<Item = &'a Filter>,
+    manner: Manner,
+) -> Command {
+    let mut writer = begin(Verb::Delete, namespace, manner);
     let mut count = 0;
-    for id in ids {
+    for filter in filters {
         writer.begin_document(itoa::Buffer::new().format(count).as_bytes());
-        write_query(&mut writer, id);
+        write_filter(&mut writer, b"q", filter);
         writer.int32(b"limit", 1);
         writer.end();
         count += 1;
@@ -78,7 +94,7 @@ pub fn build_deletes<'a>(namespace: &Namespace, ids: impl Iterator<Item = &'a Id
     finish(writer, count)
 }
 
-fn begin(verb: Verb, namespace: &Namespace) -> Writer {
+fn begin(verb: Verb, namespace: &Namespace, manner: Manner) -> Writer {
     let (name, list) = match verb {
         Verb::Delete => (b"delete", b"deletes".as_slice()),
         Verb::Update => (b"update", b"updates".as_slice()),
@@ -87,9 +103,12 @@ fn begin(verb: Verb, namespace: &Namespace) -> Writer {
     let mut writer = Writer::default();
     writer.begin();
     writer.string(name, namespace.coll.as_bytes());
-    writer.boolean(b"ordered", false);
+    writer.boolean(b"ordered", manner.is_ordered);
     writer.begin_document(b"writeConcern");
-    writer.string(b"w", b"majority");
+    match manner.write_concern {
+        WriteConcern::Majority => writer.string(b"w", b"majority"),
+        WriteConcern::Members(members) => writer.int32(b"w", i32::try_from(members).unwrap_or(i32::MAX)),
+    }
     writer.end();
     writer.int32(b"maxTimeMS", MAX_TIME.as_millis() as i32);
     writer.begin_array(list);
@@ -102,8 +121,30 @@ fn finish(mut writer: Writer, items: usize) -> Command {
     Command { bytes: writer.into_bytes(), items }
 }
 
-fn write_query(writer: &mut Writer, id: &Id) {
-    writer.begin_document(b"q");
+/// The command that finds at most one of what `filter` finds.
+pub fn build_find(namespace: &Namespace, filter: &Filter) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.begin();
+    writer.string(b"find", namespace.coll.as_bytes());
+    write_filter(&mut writer, b"filter", filter);
+    writer.int32(b"limit", 1);
+    writer.boolean(b"singleBatch", true);
+    writer.end();
+    writer.into_bytes()
+}
+
+fn write_filter(writer: &mut Writer, name: &[u8], filter: &Filter) {
+    match filter {
+        Filter::Id(id) => {
+            writer.begin_document(name);
+            write_id(writer, id);
+            writer.end();
+        }
+        Filter::Fields(filter) => writer.value(name, kind::DOCUMENT, filter),
+    }
+}
+
+fn write_id(writer: &mut Writer, id: &Id) {
     // An `_id` that is a document with an operator's name must not be read as a condition.
     if id.kind == kind::DOCUMENT && id.value.get(5) == Some(&b'$') {
         writer.begin_document(b"_id");
@@ -112,35 +153,33 @@ fn write_query(writer: &mut Writer, id: &Id) {
     } else {
         writer.value(b"_id", id.kind, &id.value);
     }
-    writer.end();
 }
 
 /// About the bytes that a statement takes.
 fn size(item: &Item) -> usize {
     let content = match &item.statement {
-        Statement::Insert(body) | Statement::Replace(body) => body.document().as_bytes().len(),
-        Statement::Pipeline { full, stages } => {
-            full.as_ref().map_or(0, |body| body.document().as_bytes().len())
-                + stages.len()
-                + 8 * stages.count()
+        Statement::Insert(body) | Statement::Replace(body) | Statement::InsertOnly(body) => body.len(),
+        Statement::Pipeline { full, stages, .. } => {
+            full.as_ref().map_or(0, Body::len) + stages.len() + 8 * stages.count()
         }
+        Statement::Update(update) => update.update.len(),
         Statement::Delete => 0,
     };
-    content + item.id.value.len() + 100
+    content + item.filter.len() + 100
 }
 
 fn write_statement(writer: &mut Writer, name: &[u8], item: &Item) {
-    if let Statement::Insert(body) = &item.statement {
+    if let Statement::Insert(body) | Statement::InsertOnly(body) = &item.statement {
         return writer.document(name, body.document());
     }
     writer.begin_document(name);
-    write_query(writer, &item.id);
+    write_filter(writer, b"q", &item.filter);
     match &item.statement {
         Statement::Replace(body) => {
             writer.document(b"u", body.document());
             writer.boolean(b"upsert", true);
         }
-        Statement::Pipeline { full, stages } => {
+        Statement::Pipeline { full, stages, missing } => {
             writer.begin_array(b"u");
             let mut at = 0;
             if let Some(body) = full {
@@ -156,10 +195,15 @@ fn write_statement(writer: &mut Writer, name: &[u8], item: &Item) {
                 at += 1;
             }
             writer.end();
-            writer.boolean(b"upsert", full.is_some());
+            writer.boolean(b"upsert", full.is_some() || *missing == MissingDocument::Upsert);
         }
         Statement::Delete => writer.int32(b"limit", 1),
-        Statement::Insert(_) => {}
+        Statement::Update(update) => {
+            let kind = if update.is_pipeline { kind::ARRAY } else { kind::DOCUMENT };
+            writer.value(b"u", kind, &update.update);
+            writer.boolean(b"upsert", update.missing == MissingDocument::Upsert);
+        }
+        Statement::Insert(_) | Statement::InsertOnly(_) => {}
     }
     writer.end();
 }
@@ -171,6 +215,8 @@ pub struct Reply {
     pub refused: Vec<Refused>,
     /// The code of a write concern error: everything is written, but maybe not for good.
     pub concern: Option<i32>,
+    /// Documents that were found, inserted or deleted.
+    pub touched: usize,
 }
 
 /// A statement that failed.
@@ -182,11 +228,16 @@ pub struct Refused {
     pub code: i32,
     /// For a duplicate key: whether it is that of `_id`.
     pub is_on_id: bool,
+    /// What the server says. It may quote the document.
+    pub message: String,
+    /// The server's details, as relaxed Extended JSON. They may quote the document.
+    pub details: String,
 }
 
 /// Reads a reply; `None` if it is not one.
 pub fn read_reply(reply: &bson::Document) -> Option<Reply> {
-    let mut read = Reply::default();
+    let touched = reply.get("n").and_then(bson::Bson::as_i32).and_then(|n| usize::try_from(n).ok());
+    let mut read = Reply { touched: touched.unwrap_or_default(), ..Reply::default() };
     if let Some(concern) = reply.get("writeConcernError") {
         read.concern = Some(concern.as_document()?.get_i32("code").ok()?);
     }
@@ -195,9 +246,20 @@ pub fn read_reply(reply: &bson::Document) -> Option<Reply> {
         let error = error.as_document()?;
         let is_on_id = error.get_document("keyPattern").is_ok_and(|pattern| pattern.keys().eq(["_id"]));
         let index = usize::try_from(error.get_i32("index").ok()?).ok()?;
-        read.refused.push(Refused { index, code: error.get_i32("code").ok()?, is_on_id });
+        let message = error.get_str("errmsg").unwrap_or_default().to_owned();
+        let details = error.get_document("errInfo").map_or_else(|_| "{}".into(), relaxed);
+        read.refused.push(Refused { index, code: error.get_i32("code").ok()?, is_on_id, message, details });
     }
     Some(read)
+}
+
+/// As relaxed Extended JSON; nothing where it cannot be written.
+fn relaxed(document: &bson::Document) -> String {
+    let mut text = Vec::new();
+    let bytes = document.to_vec().unwrap_or_default();
+    let written = Document::new(&bytes)
+        .is_ok_and(|document| json::write_document(document, Style::Relaxed, &mut text).is_ok());
+    if written { String::from_utf8(text).unwrap_or_default() } else { "{}".into() }
 }
 
 #[cfg(test)]
@@ -211,27 +273,31 @@ mod tests {
     use super::{
         super::{
             batch::{Batch, Limits},
-            decode::Body,
             delta,
             plan::{Kind, Write},
             progress::{Partition, Place},
+            record::{Record, Timestamp},
         },
         *,
     };
 
+    const MANNER: Manner = Manner { write_concern: WriteConcern::Majority, is_ordered: false };
+
     fn item(id: impl Into<Bson>, kind: Kind) -> Item {
         let bytes = doc! { "_id": id.into() }.to_vec().expect("writable");
-        let id = Id::of(Document::new(&bytes).expect("sound"), "test").expect("an _id");
+        let filter = Filter::Id(Id::of(Document::new(&bytes).expect("sound"), "test").expect("an _id"));
         let namespace = Arc::new(Namespace { db: "d".into(), coll: "c.x".into() });
         let limits = Limits { max_records: 9, max_bytes: 9, max_age: Duration::ZERO };
         let mut batch = Batch::new(limits);
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
-        let write = Write { namespace, key: id.fold_key().expect("sound"), id, kind };
+        let record =
+            Record { place, timestamp: Timestamp::None, key: None, value: None, headers: Vec::new() };
+        let write = Write { namespace, key: filter.fold_key().expect("sound"), filter, kind };
         assert!(matches!(
-            batch.add(write, place, std::time::Instant::now()),
+            batch.add(write, record, std::time::Instant::now()),
             super::super::batch::Added::Yes
         ));
-        batch.close(1).remove(0).remove(0)
+        batch.close(1).lanes.remove(0).items.remove(0)
     }
 
     fn body(document: &bson::Document) -> Body {
@@ -239,7 +305,7 @@ mod tests {
     }
 
     fn built(items: &[Item]) -> bson::Document {
-        let command = build(Verb::of(&items[0].statement), &items[0].namespace, items);
+        let command = build(Verb::of(&items[0].statement), &items[0].namespace, items, MANNER);
         assert_eq!(command.items, items.len());
         bson::Document::from_reader(&command.bytes[..]).expect("well formed")
     }
@@ -276,7 +342,7 @@ mod tests {
             built(&[
                 item(1, Kind::Replace(body(&full))),
                 item(1, Kind::Literal(body(&full))),
-                item(1, Kind::Delta(stages)),
+                item(1, Kind::Delta { stages, missing: MissingDocument::Skip }),
             ]),
             expected("update", "updates", vec![
                 doc! { "q": { "_id": 1 }, "u": full.clone(), "upsert": true }.into(),
@@ -302,7 +368,7 @@ mod tests {
     #[test]
     fn documents_are_deleted_by_id_alone() {
         let (one, two) = (item(1, Kind::Delete), item("x", Kind::Delete));
-        let command = build_deletes(&one.namespace, [&one.id, &two.id].into_iter());
+        let command = build_deletes(&one.namespace, [&one.filter, &two.filter].into_iter(), MANNER);
         assert_eq!(command.items, 2);
         assert_eq!(bson::Document::from_reader(&command.bytes[..]).ok(), Some(built(&[one, two])));
     }
@@ -311,28 +377,35 @@ mod tests {
     fn a_command_ends_before_it_is_too_large_but_holds_at_least_one() {
         let sized = |bytes| item(1, Kind::Replace(body(&doc! { "_id": 1, "a": "x".repeat(bytes) })));
         let items = [sized(5_000_000), sized(5_000_000), sized(5_000_000)];
-        assert_eq!(build(Verb::Update, &items[0].namespace, &items).items, 2);
+        assert_eq!(build(Verb::Update, &items[0].namespace, &items, MANNER).items, 2);
         let items = [sized(15_000_000), sized(1)];
-        assert_eq!(build(Verb::Update, &items[0].namespace, &items).items, 1);
+        assert_eq!(build(Verb::Update, &items[0].namespace, &items, MANNER).items, 1);
         let items: Vec<_> = (0..=MAX_STATEMENTS).map(|_| item(1, Kind::Delete)).collect();
-        assert_eq!(build(Verb::Delete, &items[0].namespace, &items).items, MAX_STATEMENTS);
+        assert_eq!(build(Verb::Delete, &items[0].namespace, &items, MANNER).items, MAX_STATEMENTS);
     }
 
     #[test]
     fn replies_name_what_failed_and_by_which_index() {
         let reply = |document: bson::Document| read_reply(&document);
-        assert_eq!(reply(doc! { "n": 2, "ok": 1.0 }), Some(Reply::default()));
+        assert_eq!(reply(doc! { "n": 2, "ok": 1.0 }), Some(Reply { touched: 2, ..Reply::default() }));
         let errors = doc! { "ok": 1.0, "writeErrors": [
             { "index": 3, "code": 11000, "keyPattern": { "_id": 1 }, "errmsg": "E11000" },
             { "index": 4, "code": 11000, "keyPattern": { "_id": 1, "a": 1 } },
             { "index": 5, "code": 121 },
         ] };
-        let refused = |index, code, is_on_id| Refused { index, code, is_on_id };
-        let expected = vec![refused(3, 11000, true), refused(4, 11000, false), refused(5, 121, false)];
-        assert_eq!(reply(errors), Some(Reply { refused: expected, concern: None }));
+        let refused = |index, code, is_on_id, message: &str| Refused {
+            index,
+            code,
+            is_on_id,
+            message: message.into(),
+            details: "{}".into(),
+        };
+        let expected =
+            vec![refused(3, 11000, true, "E11000"), refused(4, 11000, false, ""), refused(5, 121, false, "")];
+        assert_eq!(reply(errors), Some(Reply { refused: expected, ..Reply::default() }));
         let concern =
             doc! { "ok": 1.0, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed" } };
-        assert_eq!(reply(concern), Some(Reply { refused: vec![], concern: Some(64) }));
+        assert_eq!(reply(concern), Some(Reply { concern: Some(64), ..Reply::default() }));
         assert_eq!(reply(doc! { "writeErrors": [{ "index": 1 }] }), None);
     }
 }

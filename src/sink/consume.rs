@@ -23,14 +23,15 @@ use rdkafka::{
     ClientConfig, Message,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
+    message::{self, Headers as _},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::{rebalance::Listener, topics::Topics};
 use super::{
     Metrics,
-    decode::Record,
     progress::{Partition, Place},
+    record::{Header, Record, Timestamp},
 };
 use crate::{config, kafka, retry::Failure};
 
@@ -429,10 +430,21 @@ impl Pending {
             _ => Arc::clone(self.topic.insert(message.topic().into())),
         };
         let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
-        self.bytes +=
-            RECORD_OVERHEAD_BYTES + key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
         let partition = Partition { topic, number: message.partition() };
-        self.records.push(Record { place: Place { partition, offset: message.offset() }, key, value });
+        let place = Place { partition, offset: message.offset() };
+        let timestamp = match message.timestamp() {
+            message::Timestamp::NotAvailable => Timestamp::None,
+            message::Timestamp::CreateTime(millis) => Timestamp::Create(millis),
+            message::Timestamp::LogAppendTime(millis) => Timestamp::LogAppend(millis),
+        };
+        let header = |header: message::Header<'_, &[u8]>| Header {
+            name: header.key.to_owned(),
+            value: header.value.map(<[u8]>::to_vec),
+        };
+        let headers = message.headers().map(|headers| headers.iter().map(header).collect());
+        let record = Record { place, timestamp, key, value, headers: headers.unwrap_or_default() };
+        self.bytes += RECORD_OVERHEAD_BYTES + record.len();
+        self.records.push(record);
     }
 
     fn take(&mut self) -> Vec<Record> {
@@ -475,12 +487,19 @@ pub(crate) mod tests {
             kafka: config::Kafka { bootstrap_servers: "localhost:1".into(), properties: BTreeMap::new() },
             mongodb: config::Mongodb { uri: config::Secret::new("mongodb://localhost:1/") },
             topics: TopicPatterns { include: vec![TopicPattern::Glob(Glob { text: "shop.*".into() })] },
-            value: config::ValueShape::Event,
-            format: config::Format::Json,
-            namespace: config::Template { pieces: Vec::new() },
+            handling: Arc::new(crate::sink::example::handling()),
+            overrides: Vec::new(),
             allow: nothing,
             batch: config::Batch { max_records: 1, max_bytes: 1, max_age: Duration::ZERO },
             lanes: 1,
+            write_concern: config::WriteConcern::Majority,
+            max_records_per_second: None,
+            unique_conflict_timeout: Duration::ZERO,
+            errors: config::SinkErrors {
+                tolerance: config::Tolerance::None,
+                dead_letter_topic: None,
+                max_dead_letters_per_minute: None,
+            },
             on_history_lost: config::SinkHistoryLost::Fail,
         }
     }

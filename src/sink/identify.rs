@@ -16,6 +16,47 @@ pub struct Id {
     pub value: Vec<u8>,
 }
 
+/// What finds the document that a write is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Its `_id`.
+    Id(Id),
+    /// A filter document.
+    Fields(Vec<u8>),
+}
+
+impl Filter {
+    /// What writes with this filter fold by.
+    ///
+    /// # Errors
+    /// When its bytes are damaged.
+    pub fn fold_key(&self) -> Result<FoldKey, Error> {
+        match self {
+            Self::Id(id) => id.fold_key(),
+            Self::Fields(filter) => {
+                // No type of BSON has this number: no `_id` folds with a filter.
+                let mut key = FoldKey { bytes: vec![0xfe], is_exact: true };
+                let filter = Element { kind: kind::DOCUMENT, name: b"", value: filter };
+                key.push(filter).map_err(Error::Malformed)?;
+                Ok(key)
+            }
+        }
+    }
+
+    /// Bytes of it.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Id(id) => id.value.len(),
+            Self::Fields(filter) => filter.len(),
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// What two `_id`s that the server takes for equal have in common.
 #[derive(Clone, Debug)]
 pub struct FoldKey {

@@ -1,26 +1,57 @@
-//! Change → the write that brings a document there. Pure.
+//! What a record says → the write that brings a document there. Pure; a module for each kind of value.
 //!
-//! Full states are written by `_id` as upserts, so that a replay converges; deltas and deletes never create anything.
+//! Full states are written by `_id` as upserts, so that a replay converges; deltas and deletes never create anything
+//! unless they are told to.
+
+pub mod document;
+pub mod event;
 
 use std::sync::Arc;
 
 use super::{
-    decode::{Body, Change, Event, Operation},
+    body::Body,
+    decode,
     delta::{self, Stages},
-    identify::{self, FoldKey, Id},
+    identify::{self, Filter, FoldKey, Id},
 };
 use crate::{
+    config::MissingDocument,
     namespace::Namespace,
     raw::{Document, Error as RawError, Writer, kind},
 };
+
+/// What becomes of a record, but for the collection.
+#[derive(Debug)]
+pub enum Action {
+    /// This is done to what the filter finds.
+    Write(Filter, Kind),
+    /// Nothing.
+    Skip(Skip),
+}
+
+/// Why a record writes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Skip {
+    /// An event about a collection, a database or the stream: the operation's name.
+    Operation(&'static str),
+    /// An event of an operation that this version does not know. Those of documents are known since change streams
+    /// are; what servers have added since is about collections.
+    UnknownOperation,
+    /// A record without a value that says nothing here.
+    Tombstone,
+    /// A rule of the transformations says so.
+    Dropped,
+    /// It changes nothing.
+    Unchanged,
+}
 
 /// One write to one document.
 #[derive(Debug)]
 pub struct Write {
     /// The collection.
     pub namespace: Arc<Namespace>,
-    /// The document.
-    pub id: Id,
+    /// What finds the document.
+    pub filter: Filter,
     /// What the document folds by.
     pub key: FoldKey,
     /// What is done to it.
@@ -34,12 +65,34 @@ pub enum Kind {
     Insert(Body),
     /// This is its state.
     Replace(Body),
-    /// This is its state, and only a pipeline can write it (see `needs_literal`).
+    /// This is its state, and only a pipeline can write it (see [`needs_literal`]).
     Literal(Body),
-    /// Its state changes by these stages, if it is there.
-    Delta(Stages),
+    /// Its state changes by these stages.
+    Delta {
+        /// What changes it.
+        stages: Stages,
+        /// What if it is not there.
+        missing: MissingDocument,
+    },
     /// It is gone.
     Delete,
+    /// It is inserted. One that is there already, and is not the same, is an error. Not folded.
+    InsertOnly(Body),
+    /// It is updated. Not folded: such writes go one after the other.
+    Update(Update),
+}
+
+/// An update in the server's own terms.
+#[derive(Debug)]
+pub struct Update {
+    /// A document of operators, or the array of a pipeline's stages.
+    pub update: Vec<u8>,
+    /// Whether it is a pipeline.
+    pub is_pipeline: bool,
+    /// Whether it may touch anything, so that all writes to its collection keep their order.
+    pub is_ordered: bool,
+    /// What if the document is not there.
+    pub missing: MissingDocument,
 }
 
 /// Why a change cannot be written. Never quotes contents.
@@ -48,9 +101,18 @@ pub enum Error {
     /// No usable `_id`.
     #[error(transparent)]
     Id(#[from] identify::Error),
+    /// The key cannot be read.
+    #[error(transparent)]
+    Decode(#[from] decode::Error),
     /// `documentKey` and `fullDocument` speak of two documents.
     #[error("documentKey and fullDocument have different _ids")]
     TwoIds,
+    /// A tombstone needs a key.
+    #[error("a record without a value needs a key")]
+    NoKey,
+    /// A tombstone where the settings allow none.
+    #[error("a record without a value; on_tombstone says what to do with one")]
+    Tombstone,
     /// An update that cannot be applied.
     #[error(transparent)]
     Delta(#[from] delta::Error),
@@ -59,77 +121,17 @@ pub enum Error {
     Malformed(RawError),
 }
 
-/// The write for a change in `namespace`; none if the change changes nothing.
-///
-/// # Errors
-/// When the change does not say enough.
-pub fn plan(change: Change, namespace: Arc<Namespace>) -> Result<Option<Write>, Error> {
-    let planned = match change {
-        Change::Skipped(_) => None,
-        Change::Event(event) => plan_event(event)?,
-        Change::Document { key, body } => Some(plan_document(key, body)?),
-        Change::Tombstone(key) => {
-            let key = Document::new(&key).map_err(Error::Malformed)?;
-            Some((Id::of(key, "key")?, Kind::Delete))
-        }
-    };
-    let Some((id, kind)) = planned else { return Ok(None) };
-    Ok(Some(Write { namespace, key: id.fold_key()?, id, kind }))
-}
-
-fn plan_event(event: Event) -> Result<Option<(Id, Kind)>, Error> {
-    let key_id = event.document_key().map(|key| Id::of(key, "documentKey")).transpose()?;
-    let operation = event.operation;
-    if operation == Operation::Delete {
-        return Ok(Some((key_id.ok_or(identify::Error::Missing("documentKey"))?, Kind::Delete)));
-    }
-    if let Some(full) = event.full_document() {
-        let full_id =
-            full.get("_id").map_err(Error::Malformed)?.map(|_| Id::of(full, "fullDocument")).transpose()?;
-        let has_own_id = full_id.is_some();
-        let id = agree(key_id, full_id)?;
-        let body = event.into_full_document().expect("it was there a moment ago");
-        let body = if has_own_id { body } else { with_id(&id, &body) };
-        return Ok(Some(full_state(id, body, operation == Operation::Insert)?));
-    }
-    // With a null fullDocument the look-up came too late: a delete follows, and until then the delta is right.
-    let Some(description) = event.update_description() else { return Ok(None) };
-    let stages = delta::compile(description)?;
-    if stages.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some((key_id.ok_or(identify::Error::Missing("documentKey"))?, Kind::Delta(stages))))
-}
-
-/// The `_id` of a full state: the document's own, which must be the key's.
-fn agree(key: Option<Id>, full: Option<Id>) -> Result<Id, Error> {
-    match (key, full) {
-        (Some(key), Some(full)) if key == full || key.fold_key()?.bytes == full.fold_key()?.bytes => Ok(full),
-        (Some(_), Some(_)) => Err(Error::TwoIds),
-        (Some(id), None) | (None, Some(id)) => Ok(id),
-        (None, None) => Err(identify::Error::Missing("fullDocument").into()),
-    }
-}
-
-fn plan_document(key: Option<Vec<u8>>, body: Body) -> Result<(Id, Kind), Error> {
-    if body.document().get("_id").map_err(Error::Malformed)?.is_some() {
-        return full_state(Id::of(body.document(), "document")?, body, false);
-    }
-    let key = key.ok_or(identify::Error::Missing("document, and no key"))?;
-    let id = Id::of(Document::new(&key).map_err(Error::Malformed)?, "document or the key")?;
-    let body = with_id(&id, &body);
-    full_state(id, body, false)
-}
-
-fn full_state(id: Id, body: Body, is_new: bool) -> Result<(Id, Kind), Error> {
+/// The write of a full state.
+fn full_state(id: Id, body: Body, is_new: bool) -> Result<Action, Error> {
     let kind = match needs_literal(body.document()).map_err(Error::Malformed)? {
         true => Kind::Literal(body),
         false if is_new => Kind::Insert(body),
         false => Kind::Replace(body),
     };
-    Ok((id, kind))
+    Ok(Action::Write(Filter::Id(id), kind))
 }
 
+/// `body` with this `_id` in front.
 fn with_id(id: &Id, body: &Body) -> Body {
     let document = body.document().as_bytes();
     let mut writer = Writer::new(Vec::with_capacity(document.len() + id.value.len() + 5));
@@ -142,7 +144,7 @@ fn with_id(id: &Id, body: &Body) -> Body {
 
 /// Whether insert and replace would refuse the document or rewrite it: a name with `$` in front at the top is taken
 /// for an operator, and an empty timestamp at the top becomes the server's time.
-fn needs_literal(document: Document<'_>) -> Result<bool, RawError> {
+pub fn needs_literal(document: Document<'_>) -> Result<bool, RawError> {
     for element in document.elements() {
         let element = element?;
         let is_empty_time =
@@ -160,43 +162,54 @@ mod tests {
 
     use super::{
         super::{
-            decode::{self, Record},
+            event, example,
             progress::{Partition, Place},
+            record::{Record, Timestamp},
         },
         *,
     };
-    use crate::config::{Format, ValueShape};
+    use crate::config::{Handling, ValueShape};
 
     fn planned(
         shape: ValueShape,
         key: Option<bson::Document>,
         value: Option<bson::Document>,
-    ) -> Result<Option<Write>, Error> {
+    ) -> Result<Action, Error> {
         let bytes = |document: bson::Document| document.to_vec().expect("writable");
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
-        let record = Record { place, key: key.map(bytes), value: value.map(bytes) };
-        let change = decode::decode(record, shape, Format::Bson).expect("readable");
-        plan(change, Arc::new(Namespace { db: "d".into(), coll: "c".into() }))
+        let (key, value) = (key.map(bytes), value.map(bytes));
+        let record = Record { place, timestamp: Timestamp::None, key, value, headers: Vec::new() };
+        let handling = Handling { value: shape, ..example::handling() };
+        let input = decode::decode(&record, &handling)?;
+        match shape {
+            ValueShape::Event => match event::read(input.value.expect("there is one")) {
+                Ok(event::Read::Document(event)) => super::event::plan(event, &handling),
+                other => panic!("{other:?}"),
+            },
+            _ => document::plan(input, &handling),
+        }
     }
 
-    fn event(operation: &str, rest: bson::Document) -> Result<Option<Write>, Error> {
+    fn event(operation: &str, rest: bson::Document) -> Result<Action, Error> {
         let mut event = doc! { "operationType": operation, "ns": { "db": "d", "coll": "c" } };
         event.extend(rest);
         planned(ValueShape::Event, None, Some(event))
     }
 
-    fn described(write: Result<Option<Write>, Error>) -> String {
+    fn described(action: Result<Action, Error>) -> String {
         let body =
             |body: &Body| bson::Document::from_reader(body.document().as_bytes()).expect("sound").to_string();
-        match write {
+        match action {
             Err(error) => format!("error: {error}"),
-            Ok(None) => "nothing".to_owned(),
-            Ok(Some(write)) => match &write.kind {
+            Ok(Action::Skip(_)) => "nothing".to_owned(),
+            Ok(Action::Write(_, kind)) => match &kind {
                 Kind::Insert(document) => format!("insert {}", body(document)),
                 Kind::Replace(document) => format!("replace {}", body(document)),
                 Kind::Literal(document) => format!("literal {}", body(document)),
-                Kind::Delta(stages) => format!("delta of {}", stages.count()),
+                Kind::Delta { stages, .. } => format!("delta of {}", stages.count()),
                 Kind::Delete => "delete".to_owned(),
+                Kind::InsertOnly(document) => format!("insert only {}", body(document)),
+                Kind::Update(_) => "update".to_owned(),
             },
         }
     }
@@ -242,7 +255,8 @@ mod tests {
     #[test]
     fn the_documents_own_id_is_written_and_must_be_the_keys() {
         let same = event("insert", doc! { "documentKey": { "_id": 1_i64 }, "fullDocument": { "_id": 1 } });
-        assert_eq!(same.expect("fine").expect("a write").id.kind, kind::INT32);
+        let Ok(Action::Write(Filter::Id(id), _)) = same else { panic!("{same:?}") };
+        assert_eq!(id.kind, kind::INT32);
         let other = event("insert", doc! { "documentKey": { "_id": 2 }, "fullDocument": { "_id": 1 } });
         assert_eq!(other.err(), Some(Error::TwoIds));
         assert!(event("insert", doc! { "fullDocument": { "a": 1 } }).is_err());

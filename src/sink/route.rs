@@ -17,7 +17,6 @@ const MAX_REMEMBERED: usize = 10_000;
 /// Where records go, by the sink's template.
 #[derive(Debug)]
 pub struct Routes {
-    template: Template,
     allow: Patterns,
     watched: Vec<Patterns>,
     known: HashMap<Vec<u8>, Result<Arc<Namespace>, Error>>,
@@ -52,15 +51,21 @@ pub enum Error {
 
 impl Routes {
     /// `watched`: what the sources of this process watch in the deployment that the sink writes to.
-    pub fn new(template: Template, allow: Patterns, watched: Vec<Patterns>) -> Self {
-        Self { template, allow, watched, known: HashMap::new(), scratch: Vec::new() }
+    pub fn new(allow: Patterns, watched: Vec<Patterns>) -> Self {
+        Self { allow, watched, known: HashMap::new(), scratch: Vec::new() }
     }
 
-    /// The target of a record of `topic`; `event` is the database and collection that its event names, if it is one.
+    /// The target of a record of `topic`, whose template is always this one; `event` is the database and collection that
+    /// its event names, if it is one.
     ///
     /// # Errors
     /// When there is none, or the sink must not write there.
-    pub fn target(&mut self, topic: &str, event: Option<(&str, &str)>) -> Result<Arc<Namespace>, Error> {
+    pub fn target(
+        &mut self,
+        template: &Template,
+        topic: &str,
+        event: Option<(&str, &str)>,
+    ) -> Result<Arc<Namespace>, Error> {
         // Neither a topic nor a database has a NUL, a collection comes last: no two inputs share a key.
         self.scratch.clear();
         for part in [topic, event.map_or("", |(db, _)| db), event.map_or("", |(_, coll)| coll)] {
@@ -70,7 +75,7 @@ impl Routes {
         if let Some(known) = self.known.get(&self.scratch) {
             return known.clone();
         }
-        let judged = self.judge(topic, event).map(Arc::new);
+        let judged = self.judge(template, topic, event).map(Arc::new);
         if self.known.len() >= MAX_REMEMBERED {
             self.known.clear();
         }
@@ -78,8 +83,13 @@ impl Routes {
         judged
     }
 
-    fn judge(&self, topic: &str, event: Option<(&str, &str)>) -> Result<Namespace, Error> {
-        let namespace = split(&self.render(topic, event)?)?;
+    fn judge(
+        &self,
+        template: &Template,
+        topic: &str,
+        event: Option<(&str, &str)>,
+    ) -> Result<Namespace, Error> {
+        let namespace = split(&render(template, topic, event)?)?;
         if is_reserved(&namespace) {
             return Err(Error::Reserved(namespace));
         }
@@ -91,18 +101,17 @@ impl Routes {
         }
         Ok(namespace)
     }
+}
 
-    fn render(&self, topic: &str, event: Option<(&str, &str)>) -> Result<String, Error> {
-        let uses_names =
-            self.template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection));
-        let (db, coll) = match event.or_else(|| topic.split_once('.')) {
-            None if uses_names => return Err(Error::TopicWithoutDot(topic.to_owned())),
-            names => names.unwrap_or_default(),
-        };
-        let mut target = String::new();
-        self.template.render(db, coll, topic, &mut target);
-        Ok(target)
-    }
+fn render(template: &Template, topic: &str, event: Option<(&str, &str)>) -> Result<String, Error> {
+    let uses_names = template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection));
+    let (db, coll) = match event.or_else(|| topic.split_once('.')) {
+        None if uses_names => return Err(Error::TopicWithoutDot(topic.to_owned())),
+        names => names.unwrap_or_default(),
+    };
+    let mut target = String::new();
+    template.render(db, coll, topic, &mut target);
+    Ok(target)
 }
 
 /// Splits at the first dot and checks what the server would check:
@@ -147,8 +156,8 @@ mod tests {
         Template { pieces: vec![Piece::Database, Piece::Text(".".into()), Piece::Collection] }
     }
 
-    fn routes(pieces: Vec<Piece>) -> Routes {
-        Routes::new(Template { pieces }, patterns(&[("*", "*")]), Vec::new())
+    fn routes() -> Routes {
+        Routes::new(patterns(&[("*", "*")]), Vec::new())
     }
 
     #[test]
@@ -163,14 +172,15 @@ mod tests {
             (vec![Piece::Database, text("_copy."), Piece::Collection], "a.b", None, "a_copy.b"),
             (vec![text("db.all")], "plain", event, "db.all"),
         ] {
-            let found = routes(pieces).target(topic, event).map(|namespace| namespace.to_string());
+            let found =
+                routes().target(&Template { pieces }, topic, event).map(|namespace| namespace.to_string());
             assert_eq!(found, Ok(target.to_owned()));
         }
     }
 
     #[test]
     fn a_topic_without_a_dot_needs_a_namespace() {
-        let found = routes(default_template().pieces).target("orders", None);
+        let found = routes().target(&default_template(), "orders", None);
         assert_eq!(found, Err(Error::TopicWithoutDot("orders".into())));
     }
 
@@ -184,10 +194,10 @@ mod tests {
             ("shop", "system.users"),
             ("shop", "system.buckets.x"),
         ] {
-            let found = routes(default_template().pieces).target("t", Some((db, coll)));
+            let found = routes().target(&default_template(), "t", Some((db, coll)));
             assert!(matches!(found, Err(Error::Reserved(_))), "{db}.{coll}: {found:?}");
         }
-        assert!(routes(default_template().pieces).target("t", Some(("shop", "systems"))).is_ok());
+        assert!(routes().target(&default_template(), "t", Some(("shop", "systems"))).is_ok());
     }
 
     #[test]
@@ -204,19 +214,17 @@ mod tests {
             ("d", ".c"),
             ("d\0", "c"),
         ] {
-            let found = routes(default_template().pieces).target("t", Some((db, coll)));
+            let found = routes().target(&default_template(), "t", Some((db, coll)));
             assert!(matches!(found, Err(Error::Invalid { .. })), "{db:?}.{coll:?}: {found:?}");
         }
     }
 
     #[test]
     fn only_allowed_and_unwatched_namespaces_are_written() {
-        let mut routes = Routes::new(
-            default_template(),
-            patterns(&[("shop", "*"), ("copy", "*")]),
-            vec![patterns(&[("shop", "orders")])],
-        );
-        let mut target = |db, coll| routes.target("t", Some((db, coll)));
+        let mut routes =
+            Routes::new(patterns(&[("shop", "*"), ("copy", "*")]), vec![patterns(&[("shop", "orders")])]);
+        let template = default_template();
+        let mut target = |db, coll| routes.target(&template, "t", Some((db, coll)));
         assert!(matches!(target("bank", "accounts"), Err(Error::NotAllowed(_))));
         assert!(matches!(target("shop", "orders"), Err(Error::Watched(_))));
         assert!(target("copy", "orders").is_ok());
@@ -225,12 +233,12 @@ mod tests {
 
     #[test]
     fn namespaces_are_shared_and_the_memory_is_bounded() {
-        let mut routes = routes(default_template().pieces);
-        let first = routes.target("t", Some(("d", "c"))).expect("a target");
-        let again = routes.target("t", Some(("d", "c"))).expect("a target");
+        let (mut routes, template) = (routes(), default_template());
+        let first = routes.target(&template, "t", Some(("d", "c"))).expect("a target");
+        let again = routes.target(&template, "t", Some(("d", "c"))).expect("a target");
         assert!(Arc::ptr_eq(&first, &again));
         for number in 0..=MAX_REMEMBERED {
-            assert!(routes.target("t", Some(("d", &format!("c{number}")))).is_ok());
+            assert!(routes.target(&template, "t", Some(("d", &format!("c{number}")))).is_ok());
         }
         assert!(routes.known.len() <= MAX_REMEMBERED);
     }

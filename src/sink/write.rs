@@ -1,8 +1,9 @@
 //! Closed batches → MongoDB.
 //!
-//! Assumes that a batch holds one statement per document and that batches come one after the other. Promises that
-//! `Ok` means that all of it is written by a majority of the members. What passes by itself is tried again here; what
-//! does not is a [`Failure`] that names record, namespace and the server's code, never a document.
+//! Assumes that batches come one after the other. Promises that `Ok` means that all of a batch is written as the write
+//! concern says, but for what it returns: the statements that the server refuses and the sink tolerates, and those that
+//! met another document's unique value. What passes by itself is tried again here; what does not, and is not tolerated,
+//! is a [`Failure`] that names record, namespace and the server's code, never a document.
 //!
 //! Lanes run at once, each with one command in flight. Statements that meet another document's unique value wait until
 //! all lanes are done and are then tried one by one in the order of their records: their holder may have given it up.
@@ -19,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Metrics,
-    batch::{Item, Statement},
-    command::{self, Command, Verb},
+    batch::{Item, Lane, Statement},
+    command::{self, Command, Manner, Verb},
     progress::Place,
-    verdict,
+    verdict::{self, Reason},
 };
 use crate::{
+    config::{self, MissingDocument},
     mongo,
     namespace::Namespace,
     retry::{Backoff, Failure, Verdict},
@@ -42,16 +44,34 @@ const MIN_INSERTS: usize = 10;
 /// Where a sink writes.
 pub struct Target {
     client: Client,
+    settings: Arc<config::Sink>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     /// Collections in which inserts meet what is there, and for how many more batches to expect that.
     replayed: HashMap<Arc<Namespace>, u32>,
 }
 
+/// What of a batch is not written.
+#[derive(Debug, Default)]
+pub struct Unwritten {
+    /// What the server refuses, and the sink tolerates.
+    pub refused: Vec<(Item, Reason)>,
+    /// What met another document's unique value, and still does when tried again in the order of the records.
+    pub conflicts: Vec<(Item, Reason)>,
+}
+
+impl Unwritten {
+    /// Whether all is written.
+    pub fn is_empty(&self) -> bool {
+        self.refused.is_empty() && self.conflicts.is_empty()
+    }
+}
+
 /// What a lane could not bring to an end by itself.
 #[derive(Default)]
 struct Left {
-    conflicts: Vec<(Item, i32)>,
+    refused: Vec<(Item, Reason)>,
+    conflicts: Vec<(Item, Reason)>,
     failure: Option<(Place, Failure)>,
     /// Inserts sent and inserts that met a document, by collection.
     inserts: HashMap<Arc<Namespace>, (usize, usize)>,
@@ -59,23 +79,30 @@ struct Left {
 
 impl Target {
     /// A target; `stop` shortens its patience.
-    pub fn new(client: Client, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
-        Self { client, metrics, stop, replayed: HashMap::new() }
+    pub fn new(
+        client: Client,
+        settings: Arc<config::Sink>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { client, settings, metrics, stop, replayed: HashMap::new() }
     }
 
     /// Writes a whole batch.
     ///
     /// # Errors
-    /// When some of it cannot be written. The rest is, as far as possible.
-    pub async fn write(&mut self, mut lanes: Vec<Vec<Item>>) -> Result<(), Failure> {
-        let documents: usize = lanes.iter().map(Vec::len).sum();
-        lanes.iter_mut().flatten().for_each(|item| self.expect_replay(item));
+    /// When some of it cannot be written, and that is not tolerated. The rest is, as far as possible.
+    pub async fn write(&mut self, mut lanes: Vec<Lane>) -> Result<Unwritten, Failure> {
+        let documents: usize = lanes.iter().map(|lane| lane.items.len()).sum();
+        lanes.iter_mut().flat_map(|lane| &mut lane.items).for_each(|item| self.expect_replay(item));
         let outcomes = join_all(lanes.into_iter().map(|lane| self.write_lane(lane))).await;
+        let mut unwritten = Unwritten::default();
         let mut conflicts = Vec::new();
         let mut failures = Vec::new();
         let mut inserts: HashMap<Arc<Namespace>, (usize, usize)> = HashMap::new();
         for left in outcomes {
             let left = left?;
+            unwritten.refused.extend(left.refused);
             conflicts.extend(left.conflicts);
             failures.extend(left.failure);
             for (namespace, (sent, met)) in left.inserts {
@@ -88,9 +115,10 @@ impl Target {
         if let Some((_, failure)) = failures.into_iter().min_by(|(a, _), (b, _)| a.cmp(b)) {
             return Err(failure);
         }
-        self.settle(conflicts).await?;
-        self.metrics.documents.fetch_add(documents as u64, Relaxed);
-        Ok(())
+        self.settle(conflicts, &mut unwritten).await?;
+        let written = documents - unwritten.refused.len() - unwritten.conflicts.len();
+        self.metrics.documents.fetch_add(written as u64, Relaxed);
+        Ok(unwritten)
     }
 
     /// An insert into a collection that is being replayed costs less as a replace at once.
@@ -112,15 +140,19 @@ impl Target {
         }
     }
 
-    async fn write_lane(&self, mut items: Vec<Item>) -> Result<Left, Failure> {
+    async fn write_lane(&self, lane: Lane) -> Result<Left, Failure> {
+        let Lane { mut items, is_ordered } = lane;
         let mut left = Left::default();
         let mut backoff = new_backoff();
         let began = Instant::now();
         loop {
-            // Stable, so that the statements of one collection and verb stand together.
-            items.sort_by(|a, b| order(a).cmp(&order(b)));
-            let Round { again, passed_by_itself } = self.write_round(items, &mut left).await?;
-            if again.is_empty() {
+            if !is_ordered {
+                // Stable, so that the statements of one collection and verb stand together.
+                items.sort_by(|a, b| order(a).cmp(&order(b)));
+            }
+            let Round { again, passed_by_itself } = self.write_round(items, is_ordered, &mut left).await?;
+            // What comes after a failure in an ordered lane would be done again, and need not be the same then.
+            if again.is_empty() || (is_ordered && left.failure.is_some()) {
                 return Ok(left);
             }
             items = again;
@@ -136,29 +168,48 @@ impl Target {
         }
     }
 
-    /// Sends each item once.
-    async fn write_round(&self, items: Vec<Item>, left: &mut Left) -> Result<Round, Failure> {
-        let verdicts = self.send_all(&items, left).await?;
+    /// Sends each item once; in an ordered lane, up to the first that is refused.
+    async fn write_round(
+        &self,
+        items: Vec<Item>,
+        is_ordered: bool,
+        left: &mut Left,
+    ) -> Result<Round, Failure> {
+        let answers = self.send_all(&items, is_ordered, left).await?;
         let mut round = Round::default();
-        for (mut item, verdict) in items.into_iter().zip(verdicts) {
-            let Some((verdict, code)) = verdict else { continue };
+        for (mut item, answer) in items.into_iter().zip(answers) {
+            let (verdict, reason) = match answer {
+                Answer::Done => continue,
+                Answer::NotSent => {
+                    round.again.push(item);
+                    continue;
+                }
+                Answer::Refused(verdict, reason) => (verdict, reason),
+            };
             match verdict {
                 verdict::Item::Again => round.passed_by_itself = true,
                 verdict::Item::Replace => {
                     self.metrics.duplicates.fetch_add(1, Relaxed);
                     item.statement.insert_to_replace();
                 }
+                verdict::Item::Compare => {
+                    if !self.is_there_already(&item).await? {
+                        self.refuse(item, reason, left);
+                    }
+                    continue;
+                }
                 verdict::Item::Recreate if !item.is_recreated => {
                     item.is_recreated = true;
-                    let command = command::build_deletes(&item.namespace, std::iter::once(&item.id));
+                    let filters = std::iter::once(&item.filter);
+                    let command = command::build_deletes(&item.namespace, filters, self.manner(false));
                     self.send(&item.namespace, &item.place, command).await?;
                 }
                 verdict::Item::Conflict => {
-                    left.conflicts.push((item, code));
+                    left.conflicts.push((item, reason));
                     continue;
                 }
                 verdict::Item::Recreate | verdict::Item::Stop => {
-                    left.fail(&item, code);
+                    self.refuse(item, reason, left);
                     continue;
                 }
             }
@@ -167,55 +218,153 @@ impl Target {
         Ok(round)
     }
 
-    /// Sends each item once; what the server says to those that it refuses.
+    /// Sends each item once; what the server says to each.
     async fn send_all(
         &self,
         items: &[Item],
+        is_ordered: bool,
         left: &mut Left,
-    ) -> Result<Vec<Option<(verdict::Item, i32)>>, Failure> {
-        let mut verdicts = Vec::with_capacity(items.len());
+    ) -> Result<Vec<Answer>, Failure> {
+        let mut answers = Vec::with_capacity(items.len());
         let mut rest = items;
         while let Some(first) = rest.first() {
             let verb = Verb::of(&first.statement);
-            let same = rest.partition_point(|item| order(item) == order(first));
-            let command = command::build(verb, &first.namespace, &rest[..same]);
-            let start = verdicts.len();
+            // Neighbours, because an ordered lane is not sorted.
+            let same = rest.iter().take_while(|item| order(item) == order(first)).count();
+            let command = command::build(verb, &first.namespace, &rest[..same], self.manner(is_ordered));
+            let start = answers.len();
             let sent;
             (sent, rest) = rest.split_at(command.items);
-            let reply = self.send(&first.namespace, &first.place, command).await?;
-            verdicts.resize(start + sent.len(), None);
-            let mut met = 0;
-            for refused in &reply.refused {
-                let judged = verdict::of_item(refused.code, verb == Verb::Insert, refused.is_on_id);
-                met += usize::from(judged == verdict::Item::Replace);
-                if let Some(slot) = verdicts[start..].get_mut(refused.index) {
-                    *slot = Some((judged, refused.code));
+            let reply = match self.send(&first.namespace, &first.place, command).await {
+                Ok(reply) => reply,
+                // It may be about one of many statements: ask for each.
+                Err(failure) if failure.verdict == Verdict::Stop && sent.len() > 1 => {
+                    self.send_alone(sent, verb, is_ordered, &mut answers).await?;
+                    continue;
                 }
-            }
+                Err(failure) => return Err(failure),
+            };
+            self.read_answers(sent, &reply, &mut answers).await?;
+            let met = answers[start..].iter().filter(|answer| answer.is_replay()).count();
             if verb == Verb::Insert {
                 let counts = left.inserts.entry(Arc::clone(&first.namespace)).or_default();
                 *counts = (counts.0 + sent.len(), counts.1 + met);
             }
+            if is_ordered && !reply.refused.is_empty() {
+                break;
+            }
         }
-        Ok(verdicts)
+        answers.resize_with(items.len(), || Answer::NotSent);
+        Ok(answers)
+    }
+
+    /// Sends the items of a command that was refused as a whole each by itself.
+    async fn send_alone(
+        &self,
+        items: &[Item],
+        verb: Verb,
+        is_ordered: bool,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Failure> {
+        for item in items {
+            let alone = std::slice::from_ref(item);
+            let command = command::build(verb, &item.namespace, alone, self.manner(is_ordered));
+            let reply = self.send(&item.namespace, &item.place, command).await?;
+            self.read_answers(alone, &reply, answers).await?;
+            if is_ordered && !reply.refused.is_empty() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What the server says to each of the items of one command.
+    async fn read_answers(
+        &self,
+        sent: &[Item],
+        reply: &command::Reply,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), Failure> {
+        let start = answers.len();
+        answers.resize_with(start + sent.len(), || Answer::Done);
+        for refused in &reply.refused {
+            let Some(item) = sent.get(refused.index) else { continue };
+            let verdict = verdict::of_item(refused.code, &item.statement, refused.is_on_id);
+            answers[start + refused.index] = Answer::Refused(verdict, Reason::from(refused));
+        }
+        let missed = sent.len().saturating_sub(reply.refused.len() + reply.touched);
+        if missed == 0 || sent.first().is_none_or(|item| Verb::of(&item.statement) != Verb::Update) {
+            return Ok(());
+        }
+        self.metrics.missing_documents.fetch_add(missed as u64, Relaxed);
+        for (item, answer) in sent.iter().zip(&mut answers[start..]) {
+            let must_exist = item.statement.missing() == Some(MissingDocument::Fail);
+            if must_exist && matches!(answer, Answer::Done) && self.find(item).await?.is_none() {
+                *answer = Answer::Refused(verdict::Item::Stop, Reason::missing());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the document of an insert that met its `_id` is there as it is: the record was delivered again.
+    async fn is_there_already(&self, item: &Item) -> Result<bool, Failure> {
+        let Statement::InsertOnly(body) = &item.statement else { return Ok(false) };
+        let found = self.find(item).await?;
+        Ok(found.is_some_and(|found| found.as_bytes() == body.document().as_bytes()))
+    }
+
+    /// The document that the item's filter finds.
+    async fn find(&self, item: &Item) -> Result<Option<RawDocumentBuf>, Failure> {
+        let bytes = command::build_find(&item.namespace, &item.filter);
+        let command = RawDocumentBuf::from_bytes(bytes).expect("the writer ends its documents");
+        let what = || format!("cannot read from {}", item.namespace);
+        let mut cursor = self
+            .client
+            .database(&item.namespace.db)
+            .run_raw_cursor_command(command)
+            .await
+            .map_err(|error| mongo::failure(&what(), &error))?;
+        if !cursor.advance().await.map_err(|error| mongo::failure(&what(), &error))? {
+            return Ok(None);
+        }
+        Ok(Some(cursor.current().to_owned()))
+    }
+
+    fn manner(&self, is_ordered: bool) -> Manner {
+        Manner { write_concern: self.settings.write_concern, is_ordered }
+    }
+
+    /// Keeps an item that the server refuses, or the reason to stop.
+    fn refuse(&self, item: Item, reason: Reason, left: &mut Left) {
+        if reason.is_tolerated(self.settings.errors.tolerance) {
+            left.refused.push((item, reason));
+        } else if left.failure.as_ref().is_none_or(|(place, _)| item.place < *place) {
+            left.failure = Some((item.place.clone(), refusal(&item, &reason)));
+        }
     }
 
     /// Tries what met another document's unique value in the order of the records, as long as that helps.
-    async fn settle(&self, mut conflicts: Vec<(Item, i32)>) -> Result<(), Failure> {
+    async fn settle(
+        &self,
+        mut conflicts: Vec<(Item, Reason)>,
+        unwritten: &mut Unwritten,
+    ) -> Result<(), Failure> {
         while !conflicts.is_empty() {
             let before = conflicts.len();
             conflicts.sort_by(|(a, _), (b, _)| a.place.cmp(&b.place));
             let mut still = Vec::new();
             for (item, _) in conflicts {
-                let left = Box::pin(self.write_lane(vec![item])).await?;
+                let lane = Lane { items: vec![item], is_ordered: false };
+                let left = Box::pin(self.write_lane(lane)).await?;
                 if let Some((_, failure)) = left.failure {
                     return Err(failure);
                 }
+                unwritten.refused.extend(left.refused);
                 still.extend(left.conflicts);
             }
             if still.len() == before {
-                let (item, code) = &still[0];
-                return Err(refusal(item, *code));
+                unwritten.conflicts = still;
+                return Ok(());
             }
             conflicts = still;
         }
@@ -282,20 +431,28 @@ impl Target {
     }
 }
 
+/// What the server says to an item.
+enum Answer {
+    /// It is written.
+    Done,
+    /// Not now.
+    Refused(verdict::Item, Reason),
+    /// It was not asked.
+    NotSent,
+}
+
+impl Answer {
+    fn is_replay(&self) -> bool {
+        matches!(self, Self::Refused(verdict::Item::Replace, _))
+    }
+}
+
 /// What is left after each item was sent once.
 #[derive(Default)]
 struct Round {
     again: Vec<Item>,
     /// Whether some of it was refused for a reason that takes time to pass.
     passed_by_itself: bool,
-}
-
-impl Left {
-    fn fail(&mut self, item: &Item, code: i32) {
-        if self.failure.as_ref().is_none_or(|(place, _)| item.place < *place) {
-            self.failure = Some((item.place.clone(), refusal(item, code)));
-        }
-    }
 }
 
 fn new_backoff() -> Backoff {
@@ -307,15 +464,8 @@ fn order(item: &Item) -> (&Namespace, Verb) {
 }
 
 /// Why the server does not take this item's statement.
-fn refusal(item: &Item, code: i32) -> Failure {
-    refused(&item.namespace, &item.place.to_string(), code)
-}
-
-fn refused(namespace: &Namespace, place: &str, code: i32) -> Failure {
-    let (name, remedy) = verdict::explain(code);
-    Failure::stop(format!(
-        "{place}: MongoDB refuses the write to {namespace} (code {code}, {name}); {remedy}"
-    ))
+pub fn refusal(item: &Item, reason: &Reason) -> Failure {
+    Failure::stop(format!("{}: {}", item.place, reason.explain(&item.namespace)))
 }
 
 /// Why a whole command failed, if it may be sent again.
@@ -328,6 +478,9 @@ fn judge_command(
     match verdict::of_command(code, labels.iter().copied()) {
         verdict::Command::Again => Ok(format!("code {code}, {}", verdict::explain(code).0)),
         // It is one of those in the command; often it is all of them.
-        verdict::Command::Stop => Err(refused(namespace, &format!("at or after {place}"), code)),
+        verdict::Command::Stop => {
+            let reason = Reason::of_code(code).explain(namespace);
+            Err(Failure::stop(format!("at or after {place}: {reason}")))
+        }
     }
 }

@@ -1,0 +1,329 @@
+//! One sink's table.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    super::{
+        Batch, Handling, Id, Invalid, Override, ReadFormat, Sink, SinkErrors, Step, StepAction, Template,
+        TimeSeries, Tolerance, Write, WriteConcern, choice::KeyReadFormat, units::parse_duration,
+    },
+    Shared,
+    halves::with_allowed,
+    reading::{Reader, Section},
+    source::optional,
+    transform,
+};
+use crate::namespace::{Namespace, Pattern, Patterns, TopicPattern, TopicPatterns};
+
+/// What the server takes in one command.
+const MOST_RECORDS: u32 = 100_000;
+/// Each lane has a connection.
+const MOST_LANES: u32 = 256;
+
+/// The sink, if it is sound.
+pub(super) fn sink(
+    reader: &mut Reader<'_>,
+    name: String,
+    section: &Section<'_>,
+    shared: &Shared<'_>,
+) -> Option<Sink> {
+    let kafka = shared.kafka_of(reader, section);
+    let mongodb = shared.mongodb_of(reader, section);
+    let topics = reader.required_list(section, "topics", "[\"shop.*\"]", TopicPattern::parse);
+    let include = reader.required_list(section, "allow", "[\"*\"]", Pattern::parse);
+    let allow = Patterns { include, exclude: Vec::new() };
+    let handling = handling(reader, section, None, &allow);
+    let overrides = overrides(reader, section, handling.as_ref(), &allow);
+    let lanes = reader.integer(section, "lanes", 1..=MOST_LANES);
+    let write_concern = reader.parse(section, "write_concern", write_concern);
+    let max_records_per_second = reader.integer(section, "max_records_per_second", 0..=u32::MAX);
+    let unique_conflict_timeout = reader.parse(section, "unique_conflict_timeout", parse_duration);
+    let errors = errors(reader, &section.section("errors"));
+    let on_history_lost = reader.choice(section, "on_history_lost");
+    let batch = batch(reader, &section.section("batch"));
+    Some(Sink {
+        name,
+        kafka: kafka?,
+        mongodb: mongodb?,
+        topics: TopicPatterns { include: topics },
+        handling: Arc::new(handling?),
+        overrides: overrides?,
+        allow,
+        batch: batch?,
+        lanes: usize::try_from(lanes?).expect("a lane count fits"),
+        write_concern: write_concern?,
+        max_records_per_second: most_or_none(max_records_per_second?),
+        unique_conflict_timeout: unique_conflict_timeout?,
+        errors: errors?,
+        on_history_lost: on_history_lost?,
+    })
+}
+
+fn overrides(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    own: Option<&Handling>,
+    allow: &Patterns,
+) -> Option<Vec<Override>> {
+    let sections = section.sections("override");
+    let overrides: Vec<_> = sections
+        .iter()
+        .map(|section| {
+            let include = reader.required_list(section, "topics", "[\"shop.orders\"]", TopicPattern::parse);
+            // Without the sink's own settings there is something to report already.
+            let handling = handling(reader, section, Some(own?), allow)?;
+            Some(Override { topics: TopicPatterns { include }, handling: Arc::new(handling) })
+        })
+        .collect();
+    overrides.into_iter().collect()
+}
+
+/// What is made of a record. What an override does not give is `own`, the sink's.
+fn handling(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    own: Option<&Handling>,
+    allow: &Patterns,
+) -> Option<Handling> {
+    let given = |key: &str| own.filter(|_| !section.has(key));
+    let value = given("value").map_or_else(|| reader.choice(section, "value"), |own| Some(own.value));
+    let format = given("format").map_or_else(|| reader.choice(section, "format"), |own| Some(own.format));
+    let key_format = match given("key_format") {
+        Some(own) => Some(own.key_format),
+        None => key_format(reader, section, format),
+    };
+    let types = section.section("types");
+    let types = match own.filter(|_| types.keys().next().is_none()) {
+        Some(own) => own.types.clone(),
+        None => texts(reader, &types),
+    };
+    let namespace = match given("namespace") {
+        Some(own) => Some(own.namespace.clone()),
+        None => namespace(reader, section, allow),
+    };
+    let ddl = given("ddl").map_or_else(|| reader.choice(section, "ddl"), |own| Some(own.ddl));
+    let missing_document = given("missing_document")
+        .map_or_else(|| reader.choice(section, "missing_document"), |own| Some(own.missing_document));
+    let remove_nulls = given("remove_nulls")
+        .map_or_else(|| reader.flag(section, "remove_nulls"), |own| Some(own.remove_nulls));
+    let on_tombstone = given("on_tombstone")
+        .map_or_else(|| reader.choice(section, "on_tombstone"), |own| Some(own.on_tombstone));
+    let transform = match given("transform") {
+        Some(own) => own.transform.clone(),
+        None => {
+            section.sections("transform").iter().filter_map(|rule| transform::rule(reader, rule)).collect()
+        }
+    };
+    let steps = match given("step") {
+        Some(own) => own.steps.clone(),
+        None => section.sections("step").iter().filter_map(|section| step(reader, section)).collect(),
+    };
+    let id = given("id").map_or_else(|| id(reader, &section.section("id")), |own| Some(own.id.clone()));
+    let write = given("write")
+        .map_or_else(|| write(reader, &section.section("write")), |own| Some(own.write.clone()));
+    let time_series = given("timeseries").map_or_else(
+        || time_series(reader, &section.section("timeseries")),
+        |own| Some(own.time_series.clone()),
+    );
+    Some(Handling {
+        value: value?,
+        format: format?,
+        key_format: key_format?,
+        types,
+        namespace: namespace?,
+        ddl: ddl?,
+        missing_document: missing_document?,
+        remove_nulls: remove_nulls?,
+        on_tombstone: on_tombstone?,
+        transform,
+        steps,
+        id: id?,
+        write: write?,
+        time_series: time_series?,
+    })
+}
+
+fn key_format(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    format: Option<ReadFormat>,
+) -> Option<ReadFormat> {
+    match reader.choice(section, "key_format")? {
+        KeyReadFormat::Same => format,
+        KeyReadFormat::Own(format) => Some(format),
+    }
+}
+
+/// The texts of a table of properties.
+fn texts(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String, String> {
+    let text = |key: &String| Some((key.clone(), reader.parse(section, key, |text| Ok(text.to_owned()))?));
+    section.keys().filter_map(text).collect()
+}
+
+/// One step: exactly one action.
+fn step(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Step> {
+    let on = reader.choice(section, "on");
+    let text = |text: &str| Ok(text.to_owned());
+    let flag = |reader: &mut Reader<'_>, key: &str, action: StepAction| {
+        reader.flag(section, key).unwrap_or_default().then_some(action)
+    };
+    let regex = optional(reader, section, "rename_regex", text)?;
+    let pattern = reader.parse(section, "pattern", text)?;
+    let replace = reader.parse(section, "replace", text)?;
+    let rename = texts(reader, &section.section("rename"));
+    let actions = [
+        section.has("allow").then(|| StepAction::Allow(reader.list(section, "allow", text))),
+        section.has("block").then(|| StepAction::Block(reader.list(section, "block", text))),
+        (!rename.is_empty()).then_some(StepAction::Rename(rename)),
+        regex.map(|path| StepAction::RenameRegex { path, pattern, replace }),
+        flag(reader, "remove_nulls", StepAction::RemoveNulls),
+        flag(reader, "add_metadata", StepAction::AddMetadata),
+        flag(reader, "add_id", StepAction::AddId),
+        optional(reader, section, "set", text)?.map(StepAction::Set),
+    ];
+    let mut actions = actions.into_iter().flatten();
+    match (actions.next(), actions.next()) {
+        (Some(action), None) => Some(Step { on: on?, action }),
+        _ => {
+            let message = "needs exactly one of allow, block, rename, rename_regex, remove_nulls, add_metadata, add_id, set";
+            reader.report(&section.path, message.into());
+            None
+        }
+    }
+}
+
+fn id(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Id> {
+    let text = |text: &str| Ok(text.to_owned());
+    let (strategy, uuid_format) = (reader.choice(section, "strategy"), reader.choice(section, "uuid_format"));
+    let (overwrite, is_stable) = (reader.flag(section, "overwrite"), reader.flag(section, "stable"));
+    Some(Id {
+        strategy: strategy?,
+        overwrite: overwrite?,
+        uuid_format: uuid_format?,
+        is_stable: is_stable?,
+        allow: reader.list(section, "allow", text),
+        block: reader.list(section, "block", text),
+    })
+}
+
+fn write(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Write> {
+    let text = |text: &str| Ok(text.to_owned());
+    let (model, by) = (reader.choice(section, "model"), reader.choice(section, "by"));
+    let (timestamps, delete_by) = (reader.flag(section, "timestamps"), reader.choice(section, "delete_by"));
+    let filter = optional(reader, section, "filter", text);
+    let update = optional(reader, section, "update", text);
+    let upsert = reader.flag(section, "upsert");
+    Some(Write {
+        model: model?,
+        by: by?,
+        timestamps: timestamps?,
+        delete_by: delete_by?,
+        filter: filter?,
+        update: update?,
+        upsert: upsert?,
+    })
+}
+
+/// The outer `None` is a problem, the inner one an ordinary collection.
+fn time_series(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Option<TimeSeries>> {
+    let text = |text: &str| Ok(text.to_owned());
+    let time_field = optional(reader, section, "time_field", text)?;
+    let meta_field = optional(reader, section, "meta_field", text)?;
+    let granularity = reader.choice(section, "granularity")?;
+    let expire_after = reader.parse(section, "expire_after", parse_duration)?;
+    let convert = reader.flag(section, "convert")?;
+    let date_format = optional(reader, section, "date_format", text)?;
+    Some(time_field.map(|time_field| TimeSeries {
+        time_field,
+        meta_field,
+        granularity,
+        expire_after: (!expire_after.is_zero()).then_some(expire_after),
+        convert,
+        date_format,
+    }))
+}
+
+fn write_concern(text: &str) -> Result<WriteConcern, Invalid> {
+    match text {
+        "majority" => Ok(WriteConcern::Majority),
+        text => match text.parse() {
+            Ok(members @ 1..=50) => Ok(WriteConcern::Members(members)),
+            _ => Err(Invalid("is neither \"majority\" nor a number of members from \"1\" to \"50\"".into())),
+        },
+    }
+}
+
+fn errors(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SinkErrors> {
+    let tolerance = reader.choice(section, "tolerance");
+    let dead_letter_topic = optional(reader, section, "dead_letter_topic", |text| Ok(text.to_owned()));
+    let most = reader.integer(section, "max_dead_letters_per_minute", 0..=u32::MAX);
+    let errors = SinkErrors {
+        tolerance: tolerance?,
+        dead_letter_topic: dead_letter_topic?,
+        max_dead_letters_per_minute: most_or_none(most?),
+    };
+    if errors.tolerance == Tolerance::None && errors.dead_letter_topic.is_some() {
+        let message = "is never written to while tolerance is \"none\"; set tolerance to \"data\" or \"all\"";
+        reader.report(&section.path("dead_letter_topic"), message.into());
+    }
+    Some(errors)
+}
+
+fn batch(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Batch> {
+    let max_records = reader.integer(section, "max_records", 1..=MOST_RECORDS);
+    let max_bytes = reader.size(section, "max_bytes");
+    let max_age = reader.parse(section, "max_age", parse_duration);
+    Some(Batch {
+        max_records: usize::try_from(max_records?).expect("a record count fits"),
+        max_bytes: max_bytes?,
+        max_age: max_age?,
+    })
+}
+
+fn namespace(reader: &mut Reader<'_>, section: &Section<'_>, allow: &Patterns) -> Option<Template> {
+    let namespace = reader.parse(section, "namespace", namespace_template)?;
+    refuse_disallowed_target(reader, section, &namespace, allow);
+    Some(namespace)
+}
+
+/// A sink's `namespace`: it must make a database and a collection, and not one of the server's own.
+fn namespace_template(text: &str) -> Result<Template, Invalid> {
+    let template =
+        Template::parse(text).map_err(|invalid| with_allowed(&invalid, "{db}, {coll}, {topic}"))?;
+    if template.texts().any(|text| text.contains('*')) {
+        return Err(Invalid("has a *, but a target is no pattern; allowed: {db}, {coll}, {topic}".into()));
+    }
+    let glob = template.glob();
+    if glob.contains('.') {
+        Pattern::parse(&glob)?;
+    } else if !template.uses_topic() {
+        return Err(Invalid(
+            "makes no namespace; write a database and a collection, like \"{db}.{coll}\"".into(),
+        ));
+    }
+    Ok(template)
+}
+
+/// Where every record goes into one collection, that one must be allowed.
+fn refuse_disallowed_target(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    namespace: &Template,
+    allow: &Patterns,
+) {
+    let target = namespace.literal().and_then(|text| Namespace::parse(text).ok());
+    let Some(target) =
+        target.filter(|target| !allow.include.is_empty() && !allow.matches(&target.db, &target.coll))
+    else {
+        return;
+    };
+    reader.report(
+        &section.path("namespace"),
+        format!("the target {target} is not covered by allow; add it there"),
+    );
+}
+
+/// A limit, where zero is none.
+fn most_or_none(most: u32) -> Option<u32> {
+    Some(most).filter(|most| *most > 0)
+}

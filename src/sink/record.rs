@@ -1,0 +1,72 @@
+//! A record as it came from Kafka.
+
+use super::progress::Place;
+
+/// A record as it came from Kafka. It is kept until its write is durable, because a dead letter needs it whole.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where it stands.
+    pub place: Place,
+    /// When it was made or appended.
+    pub timestamp: Timestamp,
+    /// Its key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// Its value's bytes; none is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<Header>,
+}
+
+/// A header of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name; several may have the same.
+    pub name: String,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// When a record was made or appended, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamp {
+    /// Its topic keeps none.
+    None,
+    /// The producer's time.
+    Create(i64),
+    /// The broker's time.
+    LogAppend(i64),
+}
+
+impl Record {
+    /// Bytes of key, value and headers.
+    pub fn len(&self) -> usize {
+        let header = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Vec::len);
+        self.key.as_ref().map_or(0, Vec::len)
+            + self.value.as_ref().map_or(0, Vec::len)
+            + self.headers.iter().map(header).sum::<usize>()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Timestamp {
+    /// The time, if there is one.
+    pub fn millis(self) -> Option<i64> {
+        match self {
+            Self::None => None,
+            Self::Create(millis) | Self::LogAppend(millis) => Some(millis),
+        }
+    }
+
+    /// Its kind, as Kafka names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "NO_TIMESTAMP_TYPE",
+            Self::Create(_) => "CREATE_TIME",
+            Self::LogAppend(_) => "LOG_APPEND_TIME",
+        }
+    }
+}
