@@ -10,7 +10,8 @@
 //! to the same end.
 //!
 //! A record that cannot be written stops the sink: what is before it is written and committed first, and the reason
-//! names its place.
+//! names its place. Where the settings tolerate it, it goes to the dead letter topic instead, and its offset is
+//! committed when it has arrived there.
 
 pub mod consume;
 pub mod record;
@@ -37,36 +38,33 @@ pub mod verdict;
 
 pub mod progress;
 
+pub mod dead_letter;
+mod flow;
+
 #[cfg(test)]
 pub(crate) mod example;
 
 use std::{
-    collections::{HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mongodb::bson::doc;
-use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::consume::is_drained;
 use self::{
-    batch::{Added, Batch},
-    consume::{Chunk, Consumer, Event},
-    plan::{Skip, Write},
-    progress::{Partition, Place, Progress, Ticket},
-    record::Record,
-    stages::{Judged, Stages},
-    write::{Target, Unwritten},
+    consume::Consumer,
+    dead_letter::DeadLetters,
+    flow::{Flow, Repair},
+    stages::Stages,
+    write::Target,
 };
 use crate::{config, mongo, namespace::Patterns, retry::Failure};
 
-/// Longest time between a batch being durable and its offsets being committed.
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long partitions that go elsewhere may be written out. The callback that gives them up waits longer than this and
 /// [`command::MAX_TIME`] together.
 const DRAIN_BEFORE_HAND_OVER: Duration = Duration::from_secs(30);
@@ -111,6 +109,10 @@ pub struct Metrics {
     pub duplicates: AtomicU64,
     /// Updates whose document was not there.
     pub missing_documents: AtomicU64,
+    /// Records that could not be written and were passed over.
+    pub dead_letters: AtomicU64,
+    /// Records that wait for another document to give up a unique value.
+    pub held_records: AtomicU64,
     /// Commits of offsets.
     pub commits: AtomicU64,
     /// Records between the committed offsets and the ends of the partitions, as of the last statistics.
@@ -136,7 +138,10 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
         watched.into_iter().filter(|(mongodb, _)| *mongodb == settings.mongodb).map(|(_, watched)| watched);
     let stages = Stages::new(Arc::clone(&settings), watched.collect());
     let target = Target::new(client, Arc::clone(&settings), Arc::clone(&metrics), stop.clone());
-    let mut flow = Flow::new(settings, memory_bytes, stages, target, metrics);
+    let letters = DeadLetters::new(&settings, &group, &metrics)?;
+    letters.prepare().await?;
+    let repair = Repair::new(&settings, letters);
+    let mut flow = Flow::new(settings, memory_bytes, stages, target, repair, metrics);
     let mut consumer = consumer;
     let outcome = flow.run(&mut consumer, &stop, &ready).await;
     ready.store(false, Relaxed);
@@ -145,338 +150,4 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
     let outcome = outcome.and(flow.settle().await);
     consumer.close(flow.progress.all_safe()).await;
     outcome
-}
-
-/// The loop's state.
-struct Flow {
-    settings: Arc<config::Sink>,
-    metrics: Arc<Metrics>,
-    stages: Stages,
-    /// The batch that fills.
-    batch: Batch,
-    /// What its records hold of the budget, and how much of that is too much.
-    held: Vec<OwnedSemaphorePermit>,
-    max_held_bytes: usize,
-    /// A write that the open batch does not take: it is the first of the next one.
-    next: Option<(Write, Record)>,
-    /// Records that wait for the batch, and what they hold.
-    backlog: VecDeque<Backlog>,
-    writing: Writing,
-    progress: Progress,
-    /// When offsets that are durable have to be committed.
-    commit_at: Option<Instant>,
-    /// Reasons to skip a record that were told.
-    told: HashSet<Skip>,
-}
-
-struct Backlog {
-    records: std::vec::IntoIter<Record>,
-    permit: OwnedSemaphorePermit,
-}
-
-/// The way to MongoDB, free or busy with a batch.
-enum Writing {
-    Idle(Box<Target>),
-    Busy(JoinHandle<Written>),
-    /// A write that never came back; the loop is at its end.
-    Broken,
-}
-
-/// A batch that was written, or not.
-struct Written {
-    target: Box<Target>,
-    ticket: Ticket,
-    outcome: Result<Unwritten, Failure>,
-}
-
-impl Flow {
-    fn new(
-        settings: Arc<config::Sink>,
-        memory_bytes: usize,
-        stages: Stages,
-        target: Target,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let config::Batch { max_records, max_bytes, max_age } = settings.batch;
-        Self {
-            settings,
-            metrics,
-            stages,
-            batch: Batch::new(batch::Limits { max_records, max_bytes, max_age }),
-            held: Vec::new(),
-            // One batch that fills, one that is written, and one part for what is read meanwhile.
-            max_held_bytes: memory_bytes / 2 / 3,
-            next: None,
-            backlog: VecDeque::new(),
-            writing: Writing::Idle(Box::new(target)),
-            progress: Progress::default(),
-            commit_at: None,
-            told: HashSet::new(),
-        }
-    }
-
-    async fn run(
-        &mut self,
-        consumer: &mut Consumer,
-        stop: &CancellationToken,
-        ready: &AtomicBool,
-    ) -> Result<(), Failure> {
-        loop {
-            if let Err(failure) = self.fill() {
-                // What is before the record that cannot be written is written and committed all the same.
-                self.drain().await?;
-                return Err(failure);
-            }
-            let age = self.batch.deadline().filter(|_| matches!(self.writing, Writing::Idle(_)));
-            tokio::select! {
-                () = stop.cancelled() => return self.drain().await,
-                event = consumer.next() => self.handle(event, ready).await?,
-                written = self.writing.finish() => self.finished(written?)?,
-                () = until(age) => {}
-                () = until(self.commit_at) => consumer.commit(self.take_commits()),
-            }
-        }
-    }
-
-    async fn handle(&mut self, event: Event, ready: &AtomicBool) -> Result<(), Failure> {
-        match event {
-            Event::Records(Chunk { records, permit }) => {
-                self.backlog.push_back(Backlog { records: records.into_iter(), permit });
-            }
-            Event::NoTopics => ready.store(true, Relaxed),
-            Event::Assigned(partitions) => {
-                tracing::info!(
-                    sink = self.settings.name,
-                    partitions = list(&partitions),
-                    "partitions assigned"
-                );
-                ready.store(true, Relaxed);
-            }
-            Event::Revoked { partitions, answer } => {
-                self.forget_backlog(&partitions);
-                self.drain_in_time().await?;
-                let safe = self.progress.safe(&partitions);
-                partitions.iter().for_each(|partition| self.progress.forget(partition));
-                tracing::info!(
-                    sink = self.settings.name,
-                    partitions = list(&partitions),
-                    "partitions given up"
-                );
-                if answer.send(safe).is_err() {
-                    return Err(Failure::retry(
-                        "partitions went elsewhere before their records were written",
-                    ));
-                }
-            }
-            Event::Lost(partitions) if partitions.is_empty() => {}
-            Event::Lost(partitions) => {
-                // Somebody else reads them already, so nothing more of them may be written. They share batches with
-                // other partitions: begin anew.
-                self.writing.abort();
-                partitions.iter().for_each(|partition| self.progress.forget(partition));
-                let partitions = list(&partitions);
-                return Err(Failure::retry(format!(
-                    "the group took {partitions} away: no heartbeat in time"
-                )));
-            }
-            Event::Failed(failure) => return Err(failure),
-        }
-        Ok(())
-    }
-
-    /// Moves records from the backlog into the batch as far as it takes them, and starts to write it when it is time.
-    fn fill(&mut self) -> Result<(), Failure> {
-        loop {
-            let now = Instant::now();
-            let held_bytes: usize = self.held.iter().map(OwnedSemaphorePermit::num_permits).sum();
-            let is_due = self.batch.deadline().is_some_and(|deadline| deadline <= now);
-            let is_full = self.batch.is_full() || held_bytes >= self.max_held_bytes;
-            if is_due || (is_full && !self.batch.is_empty()) || self.next.is_some() {
-                if !self.start_writing() {
-                    return Ok(());
-                }
-                if let Some((write, record)) = self.next.take() {
-                    self.add(write, record, now);
-                }
-            }
-            match self.next_record() {
-                Some(record) => self.take(record, now)?,
-                None => {
-                    // Chunks whose records all went elsewhere belong to no batch.
-                    if self.batch.is_empty() {
-                        self.held.clear();
-                    }
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn next_record(&mut self) -> Option<Record> {
-        loop {
-            if let Some(record) = self.backlog.front_mut()?.records.next() {
-                return Some(record);
-            }
-            // A chunk's bytes are given back with the batch that holds the last of its records.
-            self.held.extend(self.backlog.pop_front().map(|backlog| backlog.permit));
-        }
-    }
-
-    /// All the pure stages for one record.
-    fn take(&mut self, record: Record, now: Instant) -> Result<(), Failure> {
-        self.metrics.records.fetch_add(1, Relaxed);
-        self.metrics.bytes.fetch_add(record.len() as u64, Relaxed);
-        match self.stages.judge(&record) {
-            Ok(Judged::Write(write)) => self.add(write, record, now),
-            Ok(Judged::Nothing(skip)) => {
-                self.tell(&skip);
-                self.metrics.skipped.fetch_add(1, Relaxed);
-                self.progress.read(&record.place);
-                self.batch.skip(record, now);
-            }
-            Err(refusal) => {
-                let place = &record.place;
-                return Err(Failure::stop(format!(
-                    "{place}: {refusal}; mend the sink's settings, or move the consumer group past this offset"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, write: Write, record: Record, now: Instant) {
-        let place = record.place.clone();
-        match self.batch.add(write, record, now) {
-            Added::Yes => self.progress.read(&place),
-            Added::CloseFirst(write, record) => self.next = Some((write, record)),
-        }
-    }
-
-    fn tell(&mut self, skip: &Skip) {
-        if self.told.insert(skip.clone()) {
-            let sink = &self.settings.name;
-            match skip {
-                Skip::Operation(name) => tracing::info!(sink, "{name} events are skipped (told once)"),
-                Skip::UnknownOperation => {
-                    tracing::warn!(
-                        sink,
-                        "events of an operation that this version does not know are skipped (told once)"
-                    );
-                }
-                Skip::Tombstone => {
-                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
-                }
-                Skip::Dropped | Skip::Unchanged => {}
-            }
-        }
-    }
-
-    /// Starts to write the open batch; whether the way was free.
-    fn start_writing(&mut self) -> bool {
-        let mut target = match std::mem::replace(&mut self.writing, Writing::Broken) {
-            Writing::Idle(target) => target,
-            busy => {
-                self.writing = busy;
-                return false;
-            }
-        };
-        let closed = self.batch.close(self.settings.lanes);
-        let held = std::mem::take(&mut self.held);
-        let ticket = self.progress.close();
-        self.writing = Writing::Busy(tokio::spawn(async move {
-            let outcome = target.write(closed.lanes).await;
-            drop(held);
-            Written { target, ticket, outcome }
-        }));
-        true
-    }
-
-    fn finished(&mut self, written: Written) -> Result<(), Failure> {
-        self.writing = Writing::Idle(written.target);
-        let unwritten = written.outcome?;
-        if let Some((item, reason)) = unwritten.refused.first().or(unwritten.conflicts.first()) {
-            return Err(write::refusal(item, reason));
-        }
-        self.progress.written(written.ticket);
-        self.metrics.batches.fetch_add(1, Relaxed);
-        self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
-        Ok(())
-    }
-
-    fn take_commits(&mut self) -> Vec<(Partition, i64)> {
-        self.commit_at = None;
-        self.progress.take_commits()
-    }
-
-    /// Writes all that is in a batch. What is still in the backlog was never begun.
-    async fn drain(&mut self) -> Result<(), Failure> {
-        loop {
-            self.settle().await?;
-            if self.batch.is_empty() {
-                return Ok(());
-            }
-            self.start_writing();
-        }
-    }
-
-    /// As [`Self::drain`], for partitions that somebody else is waiting for: what is not written in time must not be
-    /// written after its next owner has begun.
-    async fn drain_in_time(&mut self) -> Result<(), Failure> {
-        if let Ok(outcome) = tokio::time::timeout(DRAIN_BEFORE_HAND_OVER, self.drain()).await {
-            return outcome;
-        }
-        self.writing.abort();
-        // The command that was under way when it broke off may still run in the server, but not for longer than this.
-        tokio::time::sleep(command::MAX_TIME).await;
-        Err(Failure::retry("partitions went elsewhere, and MongoDB did not take their records in time"))
-    }
-
-    /// Waits for the batch that is being written, if there is one.
-    async fn settle(&mut self) -> Result<(), Failure> {
-        if matches!(self.writing, Writing::Busy(_)) {
-            let written = self.writing.finish().await?;
-            self.finished(written)?;
-        }
-        Ok(())
-    }
-
-    fn forget_backlog(&mut self, partitions: &[Partition]) {
-        let is_kept = |place: &Place| !partitions.contains(&place.partition);
-        self.next = self.next.take().filter(|(_, record)| is_kept(&record.place));
-        for backlog in &mut self.backlog {
-            let records: Vec<_> = backlog.records.by_ref().filter(|record| is_kept(&record.place)).collect();
-            backlog.records = records.into_iter();
-        }
-    }
-}
-
-impl Writing {
-    /// Returns when the batch that is being written is; never, if there is none. Cancel-safe.
-    async fn finish(&mut self) -> Result<Written, Failure> {
-        let outcome = match self {
-            Self::Busy(task) => task.await,
-            Self::Idle(_) | Self::Broken => std::future::pending().await,
-        };
-        outcome.map_err(|error| {
-            *self = Self::Broken;
-            Failure::retry(format!("writing a batch broke off: {error}"))
-        })
-    }
-
-    fn abort(&self) {
-        if let Self::Busy(task) = self {
-            task.abort();
-        }
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn list(partitions: &[Partition]) -> String {
-    partitions.iter().map(Partition::to_string).collect::<Vec<_>>().join(" ")
 }

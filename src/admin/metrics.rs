@@ -235,6 +235,13 @@ const SINK: &[Metric<sink::Metrics>] = &[
     counter("sink_duplicates", "Inserts that met a document and became replaces", |m| {
         m.duplicates.load(Relaxed)
     }),
+    counter("sink_missing_documents", "Updates whose document was not there", |m| {
+        m.missing_documents.load(Relaxed)
+    }),
+    counter("sink_dead_letters", "Records that could not be written and were passed over", |m| {
+        m.dead_letters.load(Relaxed)
+    }),
+    gauge("sink_held_records", "Records that wait for a unique value", |m| m.held_records.load(Relaxed)),
     counter("sink_commits", "Commits of offsets", |m| m.commits.load(Relaxed)),
     gauge("sink_lag_records", "Records between committed offsets and the ends of the partitions", |m| {
         m.lag_records.load(Relaxed)
@@ -250,6 +257,9 @@ pub(super) fn sink_report(metrics: &sink::Metrics) -> Value {
         "batches": metrics.batches.load(Relaxed),
         "retries": metrics.retries.load(Relaxed),
         "duplicates": metrics.duplicates.load(Relaxed),
+        "missingDocuments": metrics.missing_documents.load(Relaxed),
+        "deadLetters": metrics.dead_letters.load(Relaxed),
+        "heldRecords": metrics.held_records.load(Relaxed),
         "lagRecords": metrics.lag_records.load(Relaxed),
     })
 }

@@ -23,7 +23,7 @@ fn table(dict: &Dict, keys: &[Key], path: &KeyPath, out: &mut String) {
         match (key.kind, dict.get(key.name)) {
             (_, None) => {}
             (Kind::Table(keys) | Kind::GivenTable(keys), Some(Value::Dict(_, dict))) => {
-                inner.push((path.child(key.name), keys, dict))
+                inner.push((path.child(key.name), keys, dict));
             }
             (Kind::Named(keys), Some(Value::Dict(_, halves))) => {
                 let dicts = halves.iter().filter_map(|(name, half)| Some((name, half.as_dict()?)));

@@ -149,7 +149,7 @@ pub enum Added {
     /// It did.
     Yes,
     /// The batch has to be closed and written first.
-    CloseFirst(Write, Record),
+    CloseFirst(Box<(Write, Record)>),
 }
 
 impl Batch {
@@ -181,13 +181,13 @@ impl Batch {
                 let item = Item::new(write, &record, index, true);
                 self.items.push(item);
             }
-            Documents::Folded(_) if is_ordered => return Added::CloseFirst(write, record),
+            Documents::Folded(_) if is_ordered => return Added::CloseFirst(Box::new((write, record))),
             Documents::Folded(known) => {
                 if let Some(known) = known.get(&write.key.bytes) {
                     let item = &mut self.items[known.index];
                     let is_same = (known.is_exact && write.key.is_exact) || item.filter == write.filter;
                     if !is_same || !item.statement.takes(&write.kind) {
-                        return Added::CloseFirst(write, record);
+                        return Added::CloseFirst(Box::new((write, record)));
                     }
                     item.fold(write, &record, index);
                 } else {

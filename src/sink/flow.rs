@@ -1,0 +1,414 @@
+//! The sink's loop: records in, batches out, one batch filling while the one before is written.
+
+mod repair;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::repair::Repair;
+use super::{
+    DRAIN_BEFORE_HAND_OVER, Metrics,
+    batch::{self, Added, Batch},
+    command,
+    consume::{Chunk, Consumer, Event},
+    plan::{Skip, Write},
+    progress::{Partition, Place, Progress, Ticket},
+    record::Record,
+    stages::{Judged, Stages},
+    write::{Target, Unwritten},
+};
+use crate::{config, retry::Failure};
+
+/// Longest time between a batch being durable and its offsets being committed.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The loop's state.
+pub(super) struct Flow {
+    settings: Arc<config::Sink>,
+    metrics: Arc<Metrics>,
+    stages: Stages,
+    /// The batch that fills.
+    batch: Batch,
+    /// What its records hold of the budget, and how much of that is too much.
+    held: Vec<OwnedSemaphorePermit>,
+    max_held_bytes: usize,
+    /// A write that the open batch does not take: it is the first of the next one.
+    next: Option<Box<(Write, Record)>>,
+    /// Records that wait for the batch, and what they hold.
+    backlog: VecDeque<Backlog>,
+    writing: Writing,
+    pub(super) progress: Progress,
+    repair: Repair,
+    /// Before this the rate limit allows no further batch.
+    not_before: Option<Instant>,
+    /// When offsets that are durable have to be committed.
+    commit_at: Option<Instant>,
+    /// Reasons to skip a record that were told.
+    told: HashSet<Skip>,
+}
+
+struct Backlog {
+    records: std::vec::IntoIter<Record>,
+    permit: OwnedSemaphorePermit,
+}
+
+/// The way to MongoDB, free or busy with a batch.
+enum Writing {
+    Idle(Box<Target>),
+    Busy(JoinHandle<Written>),
+    /// A write that never came back; the loop is at its end.
+    Broken,
+}
+
+/// A batch that was written, or not.
+struct Written {
+    target: Box<Target>,
+    ticket: Ticket,
+    records: Vec<Record>,
+    outcome: Result<Unwritten, Failure>,
+}
+
+impl Flow {
+    /// `memory_bytes` is what may wait in the whole sink.
+    pub(super) fn new(
+        settings: Arc<config::Sink>,
+        memory_bytes: usize,
+        stages: Stages,
+        target: Target,
+        repair: Repair,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let config::Batch { max_records, max_bytes, max_age } = settings.batch;
+        // A batch is not more than the rate allows in a second.
+        let max_records =
+            settings.max_records_per_second.map_or(max_records, |rate| max_records.min(rate as usize));
+        Self {
+            settings,
+            metrics,
+            stages,
+            batch: Batch::new(batch::Limits { max_records, max_bytes, max_age }),
+            held: Vec::new(),
+            // One batch that fills, one that is written, and one part for what is read meanwhile.
+            max_held_bytes: memory_bytes / 2 / 3,
+            next: None,
+            backlog: VecDeque::new(),
+            writing: Writing::Idle(Box::new(target)),
+            progress: Progress::default(),
+            repair,
+            not_before: None,
+            commit_at: None,
+            told: HashSet::new(),
+        }
+    }
+
+    /// Moves records until told to stop.
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    pub(super) async fn run(
+        &mut self,
+        consumer: &mut Consumer,
+        stop: &CancellationToken,
+        ready: &AtomicBool,
+    ) -> Result<(), Failure> {
+        loop {
+            if let Err(failure) = self.fill() {
+                // What is before the record that cannot be written is written and committed all the same.
+                self.drain().await?;
+                return Err(failure);
+            }
+            let is_idle = matches!(self.writing, Writing::Idle(_));
+            let age =
+                self.batch.deadline().max(self.not_before).filter(|_| is_idle && !self.batch.is_empty());
+            let held = self.repair.retry_at().filter(|_| is_idle);
+            tokio::select! {
+                () = stop.cancelled() => return self.drain().await,
+                event = consumer.next() => self.handle(event, ready).await?,
+                written = self.writing.finish() => self.finished(written?).await?,
+                () = until(age) => {}
+                () = until(held) => self.retry_held().await?,
+                () = until(self.commit_at) => consumer.commit(self.take_commits()),
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event, ready: &AtomicBool) -> Result<(), Failure> {
+        match event {
+            Event::Records(Chunk { records, permit }) => {
+                self.backlog.push_back(Backlog { records: records.into_iter(), permit });
+            }
+            Event::NoTopics => ready.store(true, Relaxed),
+            Event::Assigned(partitions) => {
+                tracing::info!(
+                    sink = self.settings.name,
+                    partitions = list(&partitions),
+                    "partitions assigned"
+                );
+                ready.store(true, Relaxed);
+            }
+            Event::Revoked { partitions, answer } => {
+                self.forget_backlog(&partitions);
+                self.drain_in_time().await?;
+                let safe = self.progress.safe(&partitions);
+                partitions.iter().for_each(|partition| self.progress.forget(partition));
+                self.repair.forget(&partitions);
+                self.release();
+                tracing::info!(
+                    sink = self.settings.name,
+                    partitions = list(&partitions),
+                    "partitions given up"
+                );
+                if answer.send(safe).is_err() {
+                    return Err(Failure::retry(
+                        "partitions went elsewhere before their records were written",
+                    ));
+                }
+            }
+            Event::Lost(partitions) if partitions.is_empty() => {}
+            Event::Lost(partitions) => {
+                // Somebody else reads them already, so nothing more of them may be written. They share batches with
+                // other partitions: begin anew.
+                self.writing.abort();
+                partitions.iter().for_each(|partition| self.progress.forget(partition));
+                let partitions = list(&partitions);
+                return Err(Failure::retry(format!(
+                    "the group took {partitions} away: no heartbeat in time"
+                )));
+            }
+            Event::Failed(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    /// Moves records from the backlog into the batch as far as it takes them, and starts to write it when it is time.
+    fn fill(&mut self) -> Result<(), Failure> {
+        loop {
+            let now = Instant::now();
+            let held_bytes: usize = self.held.iter().map(OwnedSemaphorePermit::num_permits).sum();
+            let is_due = self.batch.deadline().is_some_and(|deadline| deadline <= now);
+            let is_full = self.batch.is_full() || held_bytes >= self.max_held_bytes;
+            if is_due || (is_full && !self.batch.is_empty()) || self.next.is_some() {
+                if self.not_before.is_some_and(|start| start > now) || !self.start_writing(now) {
+                    return Ok(());
+                }
+                if let Some(next) = self.next.take() {
+                    self.add(next.0, next.1, now);
+                }
+            }
+            match self.next_record() {
+                Some(record) => self.take(record, now)?,
+                None => {
+                    // Chunks whose records all went elsewhere belong to no batch.
+                    if self.batch.is_empty() {
+                        self.held.clear();
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn next_record(&mut self) -> Option<Record> {
+        loop {
+            if let Some(record) = self.backlog.front_mut()?.records.next() {
+                return Some(record);
+            }
+            // A chunk's bytes are given back with the batch that holds the last of its records.
+            self.held.extend(self.backlog.pop_front().map(|backlog| backlog.permit));
+        }
+    }
+
+    /// All the pure stages for one record.
+    fn take(&mut self, record: Record, now: Instant) -> Result<(), Failure> {
+        self.metrics.records.fetch_add(1, Relaxed);
+        self.metrics.bytes.fetch_add(record.len() as u64, Relaxed);
+        match self.stages.judge(&record) {
+            Ok(Judged::Write(write)) if self.repair.holds(&write) => {
+                self.progress.read(&record.place);
+                self.repair.hold_behind(&write, record.clone());
+                self.batch.skip(record, now);
+            }
+            Ok(Judged::Write(write)) => self.add(write, record, now),
+            Ok(Judged::Nothing(skip)) => {
+                self.tell(&skip);
+                self.metrics.skipped.fetch_add(1, Relaxed);
+                self.progress.read(&record.place);
+                self.batch.skip(record, now);
+            }
+            Err(refusal) => {
+                self.repair.refuse(&record, &refusal)?;
+                self.progress.read(&record.place);
+                self.batch.skip(record, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, write: Write, record: Record, now: Instant) {
+        let place = record.place.clone();
+        match self.batch.add(write, record, now) {
+            Added::Yes => self.progress.read(&place),
+            Added::CloseFirst(next) => self.next = Some(next),
+        }
+    }
+
+    fn tell(&mut self, skip: &Skip) {
+        if self.told.insert(skip.clone()) {
+            let sink = &self.settings.name;
+            match skip {
+                Skip::Operation(name) => tracing::info!(sink, "{name} events are skipped (told once)"),
+                Skip::UnknownOperation => {
+                    tracing::warn!(
+                        sink,
+                        "events of an operation that this version does not know are skipped (told once)"
+                    );
+                }
+                Skip::Tombstone => {
+                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
+                }
+                Skip::Dropped | Skip::Unchanged => {}
+            }
+        }
+    }
+
+    /// Starts to write the open batch; whether the way was free.
+    fn start_writing(&mut self, now: Instant) -> bool {
+        let mut target = match std::mem::replace(&mut self.writing, Writing::Broken) {
+            Writing::Idle(target) => target,
+            busy => {
+                self.writing = busy;
+                return false;
+            }
+        };
+        let closed = self.batch.close(self.settings.lanes);
+        let held = std::mem::take(&mut self.held);
+        let ticket = self.progress.close();
+        if let Some(rate) = self.settings.max_records_per_second {
+            let pause = Duration::from_secs_f64(closed.records.len() as f64 / f64::from(rate));
+            self.not_before = Some(now + pause);
+        }
+        self.writing = Writing::Busy(tokio::spawn(async move {
+            let outcome = target.write(closed.lanes).await;
+            drop(held);
+            Written { target, ticket, records: closed.records, outcome }
+        }));
+        true
+    }
+
+    async fn finished(&mut self, written: Written) -> Result<(), Failure> {
+        let Written { mut target, ticket, records, outcome } = written;
+        let outcome = match outcome {
+            Ok(unwritten) => self.repair.batch(unwritten, records, &mut self.stages, &mut target).await,
+            Err(failure) => Err(failure),
+        };
+        self.writing = Writing::Idle(target);
+        outcome?;
+        self.repair.wait(ticket);
+        self.release();
+        self.metrics.batches.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Tries again what waits for another document.
+    async fn retry_held(&mut self) -> Result<(), Failure> {
+        if let Writing::Idle(target) = &mut self.writing {
+            self.repair.retry_held(&mut self.stages, target).await?;
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// Lets go of the batches of which nothing waits any more.
+    fn release(&mut self) {
+        for ticket in self.repair.take_done() {
+            self.progress.written(ticket);
+            self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+        }
+    }
+
+    fn take_commits(&mut self) -> Vec<(Partition, i64)> {
+        self.commit_at = None;
+        self.progress.take_commits()
+    }
+
+    /// Writes all that is in a batch. What is still in the backlog was never begun.
+    async fn drain(&mut self) -> Result<(), Failure> {
+        loop {
+            self.settle().await?;
+            if self.batch.is_empty() {
+                return Ok(());
+            }
+            self.start_writing(Instant::now());
+        }
+    }
+
+    /// As [`Self::drain`], for partitions that somebody else is waiting for: what is not written in time must not be
+    /// written after its next owner has begun.
+    async fn drain_in_time(&mut self) -> Result<(), Failure> {
+        if let Ok(outcome) = tokio::time::timeout(DRAIN_BEFORE_HAND_OVER, self.drain()).await {
+            return outcome;
+        }
+        self.writing.abort();
+        // The command that was under way when it broke off may still run in the server, but not for longer than this.
+        tokio::time::sleep(command::MAX_TIME).await;
+        Err(Failure::retry("partitions went elsewhere, and MongoDB did not take their records in time"))
+    }
+
+    /// Waits for the batch that is being written, if there is one.
+    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
+        if matches!(self.writing, Writing::Busy(_)) {
+            let written = self.writing.finish().await?;
+            self.finished(written).await?;
+        }
+        Ok(())
+    }
+
+    fn forget_backlog(&mut self, partitions: &[Partition]) {
+        let is_kept = |place: &Place| !partitions.contains(&place.partition);
+        self.next = self.next.take().filter(|next| is_kept(&next.1.place));
+        for backlog in &mut self.backlog {
+            let records: Vec<_> = backlog.records.by_ref().filter(|record| is_kept(&record.place)).collect();
+            backlog.records = records.into_iter();
+        }
+    }
+}
+
+impl Writing {
+    /// Returns when the batch that is being written is; never, if there is none. Cancel-safe.
+    async fn finish(&mut self) -> Result<Written, Failure> {
+        let outcome = match self {
+            Self::Busy(task) => task.await,
+            Self::Idle(_) | Self::Broken => std::future::pending().await,
+        };
+        outcome.map_err(|error| {
+            *self = Self::Broken;
+            Failure::retry(format!("writing a batch broke off: {error}"))
+        })
+    }
+
+    fn abort(&self) {
+        if let Self::Busy(task) = self {
+            task.abort();
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn list(partitions: &[Partition]) -> String {
+    partitions.iter().map(Partition::to_string).collect::<Vec<_>>().join(" ")
+}
