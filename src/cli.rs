@@ -2,6 +2,7 @@
 
 mod ask;
 mod config;
+mod dlq;
 mod import;
 mod run;
 mod snapshot;
@@ -72,11 +73,27 @@ enum Command {
         #[arg(long)]
         cancel: bool,
     },
+    /// Works on what sinks could not write.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Asks a running daemon whether it is ready: exit code 0 when all halves are working, else 1 and which are not.
     Status {
         /// The configuration file of that daemon.
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DlqCommand {
+    /// Sends the dead letters of a sink, and what came after them for the same keys, through the sink again. Stop the sink
+    /// first, and mend the cause. Exit code 0: all were written; 1: some were refused again.
+    Replay {
+        /// The configuration file.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        /// The sink's name in it.
+        sink: String,
     },
 }
 
@@ -100,6 +117,7 @@ pub fn main() -> ExitCode {
             import::main(worker.as_deref(), name.as_deref(), &connectors, take_over)
         }
         Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
+        Command::Dlq(DlqCommand::Replay { config, sink }) => dlq::replay(&config, &sink),
         Command::Status { config } => status::main(&config),
     }
 }

@@ -40,6 +40,7 @@ pub mod progress;
 
 pub mod dead_letter;
 mod flow;
+pub mod replay;
 
 #[cfg(test)]
 pub(crate) mod example;

@@ -42,6 +42,11 @@ pub struct Sink {
 }
 
 impl Sink {
+    /// Whether the sink reads `topic`: never its own dead letters, whatever the patterns say.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.topics.matches(topic) && self.errors.dead_letter_topic.as_deref() != Some(topic)
+    }
+
     /// What is made of the records of `topic`.
     pub fn handling(&self, topic: &str) -> &Arc<Handling> {
         let found = self.overrides.iter().find(|over| over.topics.matches(topic));

@@ -23,16 +23,11 @@ use rdkafka::{
     ClientConfig, Message,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{self, Headers as _},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::{rebalance::Listener, topics::Topics};
-use super::{
-    Metrics,
-    progress::{Partition, Place},
-    record::{Header, Record, Timestamp},
-};
+use super::{Metrics, progress::Partition, record::Record};
 use crate::{config, kafka, retry::Failure};
 
 mod drained;
@@ -429,20 +424,7 @@ impl Pending {
             Some(topic) if **topic == *message.topic() => Arc::clone(topic),
             _ => Arc::clone(self.topic.insert(message.topic().into())),
         };
-        let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
-        let partition = Partition { topic, number: message.partition() };
-        let place = Place { partition, offset: message.offset() };
-        let timestamp = match message.timestamp() {
-            message::Timestamp::NotAvailable => Timestamp::None,
-            message::Timestamp::CreateTime(millis) => Timestamp::Create(millis),
-            message::Timestamp::LogAppendTime(millis) => Timestamp::LogAppend(millis),
-        };
-        let header = |header: message::Header<'_, &[u8]>| Header {
-            name: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
-        let headers = message.headers().map(|headers| headers.iter().map(header).collect());
-        let record = Record { place, timestamp, key, value, headers: headers.unwrap_or_default() };
+        let record = Record::of(message, topic);
         self.bytes += RECORD_OVERHEAD_BYTES + record.len();
         self.records.push(record);
     }

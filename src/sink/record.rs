@@ -1,6 +1,13 @@
 //! A record as it came from Kafka.
 
-use super::progress::Place;
+use std::sync::Arc;
+
+use rdkafka::{
+    Message,
+    message::{self, Headers as _},
+};
+
+use super::progress::{Partition, Place};
 
 /// A record as it came from Kafka. It is kept until its write is durable, because a dead letter needs it whole.
 #[derive(Clone, Debug)]
@@ -38,6 +45,28 @@ pub enum Timestamp {
 }
 
 impl Record {
+    /// What librdkafka has read; `topic` is the message's, shared.
+    pub fn of(message: &impl Message, topic: Arc<str>) -> Self {
+        let partition = Partition { topic, number: message.partition() };
+        let timestamp = match message.timestamp() {
+            message::Timestamp::NotAvailable => Timestamp::None,
+            message::Timestamp::CreateTime(millis) => Timestamp::Create(millis),
+            message::Timestamp::LogAppendTime(millis) => Timestamp::LogAppend(millis),
+        };
+        let header = |header: message::Header<'_, &[u8]>| Header {
+            name: header.key.to_owned(),
+            value: header.value.map(<[u8]>::to_vec),
+        };
+        let headers = message.headers().map(|headers| headers.iter().map(header).collect());
+        Self {
+            place: Place { partition, offset: message.offset() },
+            timestamp,
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers.unwrap_or_default(),
+        }
+    }
+
     /// Bytes of key, value and headers.
     pub fn len(&self) -> usize {
         let header = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Vec::len);

@@ -20,6 +20,7 @@ mod records;
 mod refusals;
 mod resilience;
 mod security;
+mod sink_errors;
 mod snapshot;
 mod snapshot_faults;
 mod snapshot_requests;

@@ -37,7 +37,7 @@ fn look(settings: &config::Sink, group: &str) -> Result<bool, Failure> {
     };
     let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failed(&error))?;
     let mut list = TopicPartitionList::new();
-    for topic in metadata.topics().iter().filter(|topic| settings.topics.matches(topic.name())) {
+    for topic in metadata.topics().iter().filter(|topic| settings.reads(topic.name())) {
         for partition in topic.partitions() {
             list.add_partition(topic.name(), partition.id());
         }

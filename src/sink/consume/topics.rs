@@ -80,8 +80,7 @@ impl Topics {
             }
         };
         let names = metadata.topics().iter().map(MetadataTopic::name);
-        let mut found: Vec<_> =
-            names.filter(|name| self.settings.topics.matches(name)).map(str::to_owned).collect();
+        let mut found: Vec<_> = names.filter(|name| self.settings.reads(name)).map(str::to_owned).collect();
         found.sort_unstable();
         let Some(topics) = self.subscription.update(found) else { return Ok(()) };
         if topics.is_empty() {

@@ -77,7 +77,7 @@ impl Repair {
     }
 
     /// A record that cannot be planned: a dead letter, or the end.
-    pub(super) fn refuse(&mut self, record: &Record, refusal: &Refusal) -> Result<(), Failure> {
+    pub(in crate::sink) fn refuse(&mut self, record: &Record, refusal: &Refusal) -> Result<(), Failure> {
         if self.settings.errors.tolerance == Tolerance::None {
             return Err(Failure::stop(format!(
                 "{}: {refusal}; mend the sink's settings, or move the consumer group past this offset",
@@ -88,12 +88,12 @@ impl Repair {
     }
 
     /// Whether a write is about a document of which a record is held.
-    pub(super) fn holds(&self, write: &Write) -> bool {
+    pub(in crate::sink) fn holds(&self, write: &Write) -> bool {
         !self.keys.is_empty() && self.keys.contains(&key_of(write))
     }
 
     /// Holds a record behind others of its document.
-    pub(super) fn hold_behind(&mut self, write: &Write, record: Record) {
+    pub(in crate::sink) fn hold_behind(&mut self, write: &Write, record: Record) {
         self.hold(key_of(write), record);
     }
 
@@ -106,12 +106,12 @@ impl Repair {
     }
 
     /// When to try what is held.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
+    pub(in crate::sink) fn retry_at(&self) -> Option<Instant> {
         self.retry_at.filter(|_| !self.held.is_empty())
     }
 
     /// What is left of a batch. When it returns, each of its records is written, in the dead letter topic, or held.
-    pub(super) async fn batch(
+    pub(in crate::sink) async fn batch(
         &mut self,
         unwritten: Unwritten,
         mut records: Vec<Record>,
@@ -194,7 +194,7 @@ impl Repair {
     }
 
     /// Tries what is held, in order; gives the verdict on what has waited long enough.
-    pub(super) async fn retry_held(
+    pub(in crate::sink) async fn retry_held(
         &mut self,
         stages: &mut Stages,
         target: &mut Target,
@@ -227,19 +227,19 @@ impl Repair {
     }
 
     /// What is held of partitions that go elsewhere is read again by their next owner.
-    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+    pub(in crate::sink) fn forget(&mut self, partitions: &[Partition]) {
         self.held.retain(|held| !partitions.contains(&held.record.place.partition));
         self.keys = self.held.iter().map(|held| held.key.clone()).collect();
         self.held_bytes = self.held.iter().map(|held| held.record.len()).sum();
     }
 
     /// A batch is written as far as it can be.
-    pub(super) fn wait(&mut self, ticket: Ticket) {
+    pub(in crate::sink) fn wait(&mut self, ticket: Ticket) {
         self.waiting.push(ticket);
     }
 
     /// The batches of which nothing is held any more.
-    pub(super) fn take_done(&mut self) -> Vec<Ticket> {
+    pub(in crate::sink) fn take_done(&mut self) -> Vec<Ticket> {
         if self.held.is_empty() { std::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 }

@@ -1,0 +1,356 @@
+//! Dead letters → back through the sink.
+//!
+//! To write an old record over what came after it would break the order of its key. So a letter is not replayed alone:
+//! from the letter's offset up to where the sink's group stands, all records of the same key are read again from their
+//! topic and go through the same stages, in order, which leads to the state that the topic describes. What the topic no
+//! longer has is taken from the letter. The sink must not run meanwhile: nobody else may write these documents.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+};
+use tokio::task::block_in_place;
+
+use super::{
+    Context,
+    batch::{Added, Batch, Limits},
+    dead_letter::{CONNECT_HEADERS, DeadLetters, HEADERS},
+    flow::Repair,
+    progress::{Partition, Place},
+    record::{Header, Record, Timestamp},
+    stages::{Judged, Stages},
+    write::Target,
+};
+use crate::{config, kafka, retry::Failure};
+
+/// Letters are replayed in rounds of about so many bytes.
+const ROUND_BYTES: usize = 32 << 20;
+/// How long the cluster may take for an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Letters of this sink.
+    pub letters: u64,
+    /// Records that went through the sink: the letters', and those after them with the same keys.
+    pub records: u64,
+    /// Records that could not be written this time either.
+    pub refused: u64,
+}
+
+/// The letters of one partition of a topic, by offset.
+type Letters = BTreeMap<i64, Record>;
+
+/// Replays all letters of a sink that no replay has read yet.
+///
+/// # Errors
+/// When there is no dead letter topic, the sink runs, or something cannot be read or written.
+pub async fn replay(client: mongodb::Client, context: Context) -> Result<Report, Failure> {
+    let settings = Arc::clone(&context.settings);
+    let Some(topic) = settings.errors.dead_letter_topic.clone() else {
+        return Err(Failure::stop(format!("sinks.{} has no errors.dead_letter_topic", settings.name)));
+    };
+    let half = kafka::Context::new(format!("sink {}", settings.name));
+    let mut shelf = block_in_place(|| Shelf::open(&settings, &context.group, &topic, &half))?;
+    let mut way = Way::new(client, &context)?;
+    let mut report = Report::default();
+    loop {
+        let round = block_in_place(|| shelf.round())?;
+        if round.is_empty() {
+            break;
+        }
+        for (partition, letters) in round {
+            report.letters += letters.len() as u64;
+            way.partition(&shelf, &partition, letters, &half).await?;
+        }
+        way.settle().await?;
+        block_in_place(|| shelf.commit())?;
+    }
+    report.records = way.records;
+    report.refused = context.metrics.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
+    shelf.close();
+    Ok(report)
+}
+
+/// The dead letter topic, and how far replays have come in it.
+struct Shelf {
+    settings: Arc<config::Sink>,
+    group: String,
+    reader: kafka::Reader,
+    /// Keeps the replays' own offsets.
+    keeper: BaseConsumer<kafka::Context>,
+    /// Where the sink's group stands.
+    sink: BaseConsumer<kafka::Context>,
+    next: BTreeMap<i32, i64>,
+    context: kafka::Context,
+}
+
+impl Shelf {
+    fn open(
+        settings: &Arc<config::Sink>,
+        group: &str,
+        topic: &str,
+        context: &kafka::Context,
+    ) -> Result<Self, Failure> {
+        let mut reader = kafka::Reader::open(&settings.kafka, context, topic)?;
+        if reader.group_members(group)? > 0 {
+            return Err(Failure::stop(format!(
+                "group {group} has members: stop the sink first, because nobody else may write the same documents"
+            )));
+        }
+        let consumer = |group: &str| {
+            let mut client = kafka::client_config(&settings.kafka);
+            client.set("group.id", group).set("enable.auto.commit", "false");
+            let consumer: Result<BaseConsumer<kafka::Context>, _> =
+                client.create_with_context(context.clone());
+            consumer.map_err(|error| Failure::stop(format!("cannot use [kafka.properties]: {error}")))
+        };
+        let (keeper, sink) = (consumer(&format!("{group}.dlq"))?, consumer(group)?);
+        let mut next = BTreeMap::new();
+        for partition in reader.partitions()? {
+            let (low, _) = reader.watermarks(partition)?;
+            let committed = committed(&keeper, context, topic, partition)?;
+            next.insert(partition, committed.unwrap_or(low).max(low));
+        }
+        let from: Vec<_> = next.iter().map(|(partition, offset)| (*partition, *offset)).collect();
+        reader.assign(&from)?;
+        Ok(Self {
+            settings: Arc::clone(settings),
+            group: group.to_owned(),
+            reader,
+            keeper,
+            sink,
+            next,
+            context: context.clone(),
+        })
+    }
+
+    /// The next letters of this sink; none at the end.
+    fn round(&mut self) -> Result<BTreeMap<Partition, Letters>, Failure> {
+        let mut round: BTreeMap<Partition, Letters> = BTreeMap::new();
+        let mut bytes = 0;
+        while bytes < ROUND_BYTES {
+            let Some(message) = self.reader.read()? else { break };
+            self.next.insert(message.partition(), message.offset() + 1);
+            let Some(record) = letter(&Record::of(&message, message.topic().into()), &self.group) else {
+                continue;
+            };
+            bytes += record.len();
+            let place = record.place.clone();
+            round.entry(place.partition).or_default().insert(place.offset, record);
+        }
+        Ok(round)
+    }
+
+    /// Where the sink's group stands in a partition.
+    fn stands_at(&self, partition: &Partition) -> Result<i64, Failure> {
+        Ok(committed(&self.sink, &self.context, &partition.topic, partition.number)?.unwrap_or_default())
+    }
+
+    /// What was read so far needs no other replay.
+    fn commit(&self) -> Result<(), Failure> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in &self.next {
+            list.add_partition_offset(self.reader.topic(), *partition, Offset::Offset(*offset))
+                .map_err(|error| failed(&self.context, "cannot commit the replay's offsets", &error))?;
+        }
+        self.keeper
+            .commit(&list, CommitMode::Sync)
+            .map_err(|error| failed(&self.context, "cannot commit the replay's offsets", &error))
+    }
+
+    fn close(self) {
+        self.reader.close();
+        kafka::drop_aside((self.keeper, self.sink));
+    }
+}
+
+fn failed(context: &kafka::Context, what: &str, error: &rdkafka::error::KafkaError) -> Failure {
+    context.failure(what, kafka::code(error))
+}
+
+fn committed(
+    consumer: &BaseConsumer<kafka::Context>,
+    context: &kafka::Context,
+    topic: &str,
+    partition: i32,
+) -> Result<Option<i64>, Failure> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    let list = consumer
+        .committed_offsets(list, TIMEOUT)
+        .map_err(|error| failed(context, "cannot read the group's offsets", &error))?;
+    let offset = list.find_partition(topic, partition).map(|found| found.offset());
+    Ok(offset.and_then(Offset::to_raw).filter(|offset| *offset >= 0))
+}
+
+/// The record that a letter of this group stands for.
+fn letter(letter: &Record, group: &str) -> Option<Record> {
+    let text = |prefix: &str, name: &str| {
+        let name = format!("{prefix}{name}");
+        let header = letter.headers.iter().rfind(|header| header.name == name)?;
+        std::str::from_utf8(header.value.as_deref()?).ok()
+    };
+    if text(CONNECT_HEADERS, "connector.name")? != group {
+        return None;
+    }
+    let number = text(CONNECT_HEADERS, "partition")?.parse().ok()?;
+    let offset = text(CONNECT_HEADERS, "offset")?.parse().ok()?;
+    let partition = Partition { topic: text(CONNECT_HEADERS, "topic")?.into(), number };
+    let is_own =
+        |header: &&Header| !header.name.starts_with(CONNECT_HEADERS) && !header.name.starts_with(HEADERS);
+    Some(Record {
+        place: Place { partition, offset },
+        timestamp: letter.timestamp.millis().map_or(Timestamp::None, Timestamp::Create),
+        key: letter.key.clone(),
+        value: letter.value.clone(),
+        headers: letter.headers.iter().filter(is_own).cloned().collect(),
+    })
+}
+
+/// The sink's own stages, one batch after the other.
+struct Way {
+    stages: Stages,
+    target: Target,
+    repair: Repair,
+    batch: Batch,
+    lanes: usize,
+    records: u64,
+}
+
+impl Way {
+    fn new(client: mongodb::Client, context: &Context) -> Result<Self, Failure> {
+        let Context { settings, group, watched, metrics, stop, .. } = context;
+        let watched = watched.iter().filter(|(mongodb, _)| *mongodb == settings.mongodb);
+        let stages = Stages::new(Arc::clone(settings), watched.map(|(_, watched)| watched.clone()).collect());
+        let target = Target::new(client, Arc::clone(settings), Arc::clone(metrics), stop.clone());
+        let repair = Repair::new(settings, DeadLetters::new(settings, group, metrics)?);
+        let config::Batch { max_records, max_bytes, max_age } = settings.batch;
+        let batch = Batch::new(Limits { max_records, max_bytes, max_age });
+        Ok(Self { stages, target, repair, batch, lanes: settings.lanes, records: 0 })
+    }
+
+    /// The letters of one partition, and what came after them with the same keys.
+    async fn partition(
+        &mut self,
+        shelf: &Shelf,
+        partition: &Partition,
+        mut letters: Letters,
+        context: &kafka::Context,
+    ) -> Result<(), Failure> {
+        let end = block_in_place(|| shelf.stands_at(partition))?;
+        // What the sink has not committed it will read again by itself.
+        drop(letters.split_off(&end));
+        let Some(first) = letters.keys().next().copied() else { return Ok(()) };
+        let mut keys: HashMap<Vec<u8>, i64> = HashMap::new();
+        for (offset, letter) in &letters {
+            if let Some(key) = &letter.key {
+                keys.entry(key.clone()).or_insert(*offset);
+            }
+        }
+        let mut reader = block_in_place(|| -> Result<_, Failure> {
+            let mut reader = kafka::Reader::open(&shelf.settings.kafka, context, &partition.topic)?;
+            let (low, _) = reader.watermarks(partition.number)?;
+            reader.assign(&[(partition.number, first.max(low))])?;
+            Ok(reader)
+        })?;
+        loop {
+            let read = block_in_place(|| -> Result<_, Failure> {
+                Ok(reader.read()?.map(|message| Record::of(&message, Arc::clone(&partition.topic))))
+            })?;
+            let Some(record) = read.filter(|record| record.place.offset < end) else { break };
+            let offset = record.place.offset;
+            // Those that the topic no longer has.
+            let later = letters.split_off(&offset);
+            for letter in std::mem::replace(&mut letters, later).into_values() {
+                self.take(letter).await?;
+            }
+            let is_later =
+                record.key.as_ref().and_then(|key| keys.get(key)).is_some_and(|from| *from < offset);
+            if letters.remove(&offset).is_some() || is_later {
+                self.take(record).await?;
+            }
+        }
+        reader.close();
+        for letter in letters.into_values() {
+            self.take(letter).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, record: Record) -> Result<(), Failure> {
+        self.records += 1;
+        let now = Instant::now();
+        match self.stages.judge(&record) {
+            Ok(Judged::Write(write)) if self.repair.holds(&write) => self.repair.hold_behind(&write, record),
+            Ok(Judged::Write(write)) => {
+                if let Added::CloseFirst(next) = self.batch.add(write, record, now) {
+                    self.write().await?;
+                    let (write, record) = *next;
+                    if let Added::CloseFirst(_) = self.batch.add(write, record, now) {
+                        return Err(Failure::retry("an empty batch took no record"));
+                    }
+                }
+            }
+            Ok(Judged::Nothing(_)) => {}
+            Err(refusal) => self.repair.refuse(&record, &refusal)?,
+        }
+        if self.batch.is_full() { self.write().await } else { Ok(()) }
+    }
+
+    async fn write(&mut self) -> Result<(), Failure> {
+        let closed = self.batch.close(self.lanes);
+        let unwritten = self.target.write(closed.lanes).await?;
+        self.repair.batch(unwritten, closed.records, &mut self.stages, &mut self.target).await
+    }
+
+    /// Until nothing is held any more.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        self.write().await?;
+        while let Some(at) = self.repair.retry_at() {
+            tokio::time::sleep_until(at.into()).await;
+            self.repair.retry_held(&mut self.stages, &mut self.target).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_gives_back_its_record_and_only_to_its_own_sink() {
+        let header = |name: &str, value: &str| Header { name: name.into(), value: Some(value.into()) };
+        let place = |topic: &str, number, offset| Place {
+            partition: Partition { topic: topic.into(), number },
+            offset,
+        };
+        let sent = Record {
+            place: place("shop.dlq", 0, 99),
+            timestamp: Timestamp::Create(5),
+            key: Some(b"k".to_vec()),
+            value: None,
+            headers: vec![
+                header("mine", "1"),
+                header("__connect.errors.topic", "shop.orders"),
+                header("__connect.errors.partition", "3"),
+                header("__connect.errors.offset", "42"),
+                header("__connect.errors.connector.name", "millrace.shop.copy"),
+                header("millrace.error.code", "121"),
+            ],
+        };
+        let found = letter(&sent, "millrace.shop.copy").expect("its own");
+        assert_eq!(found.place, place("shop.orders", 3, 42));
+        assert_eq!((found.key, found.value), (Some(b"k".to_vec()), None));
+        assert_eq!(found.headers, [header("mine", "1")]);
+        assert!(letter(&sent, "millrace.shop.other").is_none());
+    }
+}
