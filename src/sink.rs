@@ -24,6 +24,7 @@ pub mod delta;
 
 pub mod batch;
 
+pub mod catalog;
 pub mod write;
 
 pub mod command;

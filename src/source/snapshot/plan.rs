@@ -7,8 +7,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-pub use crate::ranges::Id;
 use crate::namespace::Namespace;
+pub use crate::ranges::Id;
 
 /// What is left to copy.
 #[derive(Clone, Debug, Default, PartialEq)]
