@@ -30,7 +30,7 @@ pub mod import;
 pub mod position;
 pub mod takeover;
 
-// pub mod verify;
+pub mod verify;
 
 pub mod json;
 pub mod namespace;
