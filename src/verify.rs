@@ -79,6 +79,8 @@ struct Compared {
     pair: Pair,
     /// About how many documents the larger one has.
     estimate: u64,
+    /// Whether `_id`s have the same order on both sides.
+    has_one_order: bool,
     tally: Tally,
 }
 
@@ -125,7 +127,11 @@ pub async fn verify(
     if let Some(same) = pairs.iter().find(|pair| pair.source == pair.target).filter(|_| from == to) {
         return Err(Error::Refused(format!("{} would be compared with itself", same.source)));
     }
-    let compared = estimate(&source, &target, pairs).await?;
+    let mut compared = Vec::new();
+    for pair in pairs {
+        compared.push(look(&source, &target, pair, matches!(plan, Plan::Named(_))).await?);
+    }
+    let compared: Arc<[Compared]> = compared.into();
     progress.total.store(compared.iter().map(|compared| compared.estimate).sum(), Relaxed);
 
     // When it is full, ranges wait until the judge is sure of some of what it follows.
@@ -153,38 +159,36 @@ pub async fn verify(
 async fn pairs(source: &Side, target: &Side, plan: &Plan) -> Result<Vec<Pair>, Error> {
     let in_source = collections::in_databases_of(&source.client, &plan.in_source()).await?;
     let in_target = collections::in_databases_of(&target.client, &plan.in_target()).await?;
-    let pairs = plan.pairs(&in_source, &in_target).map_err(Error::Refused)?;
-    for pair in &pairs {
-        let kinds = [
-            (catalog::kind_of(&source.client, &pair.source).await?, &pair.source, "source"),
-            (catalog::kind_of(&target.client, &pair.target).await?, &pair.target, "target"),
-        ];
-        for (kind, namespace, side) in &kinds {
-            let is = match kind {
-                CollectionKind::Missing | CollectionKind::Ordinary => continue,
-                CollectionKind::View => "a view",
-                CollectionKind::TimeSeries { .. } => "a time-series collection",
-            };
-            return Err(Error::Refused(format!(
-                "{namespace} of the {side} is {is}; only ordinary collections can be compared"
-            )));
-        }
-        let is_nowhere = kinds.iter().all(|(kind, ..)| *kind == CollectionKind::Missing);
-        if is_nowhere && matches!(plan, Plan::Named(_)) {
-            let Pair { source, target } = pair;
-            return Err(Error::Refused(format!(
-                "there is neither {source} in the source nor {target} in the target"
-            )));
-        }
-    }
-    Ok(pairs)
+    plan.pairs(&in_source, &in_target).map_err(Error::Refused)
 }
 
-async fn estimate(source: &Side, target: &Side, pairs: Vec<Pair>) -> Result<Arc<[Compared]>, Failure> {
-    let mut compared = Vec::new();
-    for pair in pairs {
-        let estimate = source.estimate(&pair.source).await?.max(target.estimate(&pair.target).await?);
-        compared.push(Compared { pair, estimate, tally: Tally::default() });
+/// Looks at both collections of a pair.
+async fn look(source: &Side, target: &Side, pair: Pair, is_named: bool) -> Result<Compared, Error> {
+    let (of_source, source_collation) = catalog::kind_and_collation(&source.client, &pair.source).await?;
+    let (of_target, target_collation) = catalog::kind_and_collation(&target.client, &pair.target).await?;
+    for (kind, namespace, side) in
+        [(&of_source, &pair.source, "source"), (&of_target, &pair.target, "target")]
+    {
+        let is = match kind {
+            CollectionKind::Missing | CollectionKind::Ordinary => continue,
+            CollectionKind::View => "a view",
+            CollectionKind::TimeSeries { .. } => "a time-series collection",
+        };
+        return Err(Error::Refused(format!(
+            "{namespace} of the {side} is {is}; only ordinary collections can be compared"
+        )));
     }
-    Ok(compared.into())
+    if is_named && of_source == CollectionKind::Missing && of_target == CollectionKind::Missing {
+        let Pair { source, target } = pair;
+        return Err(Error::Refused(format!(
+            "there is neither {source} in the source nor {target} in the target"
+        )));
+    }
+    let is_missing = of_source == CollectionKind::Missing || of_target == CollectionKind::Missing;
+    Ok(Compared {
+        estimate: source.estimate(&pair.source).await?.max(target.estimate(&pair.target).await?),
+        has_one_order: is_missing || source_collation == target_collation,
+        pair,
+        tally: Tally::default(),
+    })
 }

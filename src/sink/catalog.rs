@@ -78,17 +78,21 @@ pub async fn look_up(client: &Client, namespace: &Namespace) -> Result<Collectio
     let found = listed(client, namespace).await?;
     Ok(Collection {
         kind: kind(found.as_ref()),
-        validator: found.as_ref().and_then(validator),
+        validator: found.as_ref().and_then(|entry| option(entry, "validator")),
         shard_key: shard_key(client, namespace).await?,
     })
 }
 
-/// What the namespace is.
+/// What the namespace is, and the collation in which its `_id`s are ordered, if it has one of its own.
 ///
 /// # Errors
 /// When the deployment does not answer, or the user may not list collections.
-pub async fn kind_of(client: &Client, namespace: &Namespace) -> Result<Kind, Failure> {
-    Ok(kind(listed(client, namespace).await?.as_ref()))
+pub async fn kind_and_collation(
+    client: &Client,
+    namespace: &Namespace,
+) -> Result<(Kind, Option<Document>), Failure> {
+    let found = listed(client, namespace).await?;
+    Ok((kind(found.as_ref()), found.as_ref().and_then(|entry| option(entry, "collation"))))
 }
 
 /// How the namespace is sharded.
@@ -124,7 +128,7 @@ pub async fn create_time_series(
     let what = || format!("cannot create the time-series collection {namespace}");
     match mongo::code(&error) {
         Some(codes::NAMESPACE_EXISTS) => {
-            judge_existing(namespace, wanted, &kind_of(client, namespace).await?)
+            judge_existing(namespace, wanted, &kind(listed(client, namespace).await?.as_ref()))
         }
         Some(
             codes::BAD_VALUE
@@ -171,9 +175,10 @@ fn kind(entry: Option<&Document>) -> Kind {
     }
 }
 
-fn validator(entry: &Document) -> Option<Document> {
-    let validator = entry.get_document("options").and_then(|options| options.get_document("validator"));
-    validator.ok().filter(|validator| !validator.is_empty()).cloned()
+/// A document among the options of an entry; `None` for one that says nothing.
+fn option(entry: &Document, name: &str) -> Option<Document> {
+    let option = entry.get_document("options").and_then(|options| options.get_document(name));
+    option.ok().filter(|option| !option.is_empty()).cloned()
 }
 
 /// What an entry of `config.collections` says: <https://www.mongodb.com/docs/manual/reference/config-database/>.
@@ -274,9 +279,9 @@ mod tests {
     #[test]
     fn a_validator_is_there_unless_it_is_empty() {
         let entry = |validator: Document| doc! { "options": { "validator": validator } };
-        assert_eq!(validator(&entry(doc! { "a": 1 })), Some(doc! { "a": 1 }));
-        assert_eq!(validator(&entry(doc! {})), None);
-        assert_eq!(validator(&doc! {}), None);
+        assert_eq!(option(&entry(doc! { "a": 1 }), "validator"), Some(doc! { "a": 1 }));
+        assert_eq!(option(&entry(doc! {}), "validator"), None);
+        assert_eq!(option(&doc! {}, "validator"), None);
     }
 
     #[test]

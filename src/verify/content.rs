@@ -58,6 +58,31 @@ pub(super) fn differences(source: &Content, target: &Content) -> Result<Vec<(Id,
     Ok(found)
 }
 
+/// The documents of one side in which `other`, which has what the other side has of them, differs. Read from the target,
+/// those that the source has too are left out: they were found when the source was read.
+///
+/// # Errors
+/// When an `_id` is not sound BSON.
+pub(super) fn looked_up(
+    read: &Content,
+    mut other: ById<Fingerprint>,
+    is_source: bool,
+) -> Result<Vec<(Id, State)>, raw::Error> {
+    let mut found = Vec::new();
+    for (id, print) in &read.documents {
+        let other = other.take(id)?;
+        let state = if is_source {
+            State { source: Some(*print), target: other }
+        } else {
+            State { source: other, target: Some(*print) }
+        };
+        if !state.is_equal() && (is_source || state.source.is_none()) {
+            found.push((id.clone(), state));
+        }
+    }
+    Ok(found)
+}
+
 /// Values by what the server takes for an `_id`.
 #[derive(Debug)]
 pub(super) struct ById<V> {
@@ -145,6 +170,22 @@ mod tests {
         let expected = [(id("b"), (true, true)), (id(Bson::Null), (true, false)), (id("e"), (false, true))];
         assert_eq!(found(&source, &target), expected);
         assert_eq!(found(&[], &[(1.into(), 1)]), [(id(1), (false, true))]);
+    }
+
+    #[test]
+    fn documents_that_are_looked_up_are_found_once() {
+        let source = content(&[(1.into(), 1), (2.into(), 2), (3.into(), 3)]);
+        let target = content(&[(2.into(), 9), (3.into(), 3), (4.into(), 4)]);
+        let found = |read: &Content, other: &Content, is_source| {
+            let mut known = ById::default();
+            for (id, print) in &other.documents {
+                known.insert(id, *print).expect("sound");
+            }
+            let found = looked_up(read, known, is_source).expect("sound");
+            found.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&source, &target, true), [id(1), id(2)]);
+        assert_eq!(found(&target, &source, false), [id(4)]);
     }
 
     #[test]

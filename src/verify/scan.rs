@@ -3,6 +3,9 @@
 //! A range is what the source has from one `_id` on, up to so many documents; the target is read between the same
 //! borders. Where the target has more than so many there, the range is cut where the target's part was full, and the
 //! source is read again up to there. So neither side is ever held with more documents than that, whatever the other has.
+//!
+//! Where the collections have different collations, borders of one mean nothing to the other. Then each is read on its own, and its
+//! documents are looked up in the other.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,15 +16,18 @@ use tokio::{
 
 use super::{
     Compared, Options, Progress,
-    content::{self, Content},
+    content::{self, Content, State},
     pairs::Pair,
     read::{Range, Side},
     suspect::Suspect,
 };
-use crate::{ranges::Id, retry::Failure};
+use crate::{ranges::Id, raw, retry::Failure};
 
 /// Documents in a range, on either side. Replies of so many are large enough to be worth a request.
 const RANGE: usize = 2_000;
+
+/// Documents that are looked up in the other side at once.
+const LOOKED_UP: usize = 500;
 
 /// Parts of a collection for each thread: enough for all to end at about the same time.
 const PARTS_PER_THREAD: u64 = 4;
@@ -43,6 +49,11 @@ impl Scan {
         let mut tasks = JoinSet::new();
         for pair in 0..self.compared.len() {
             let compared = &self.compared[pair];
+            self.progress.now(&compared.pair.source);
+            if !compared.has_one_order {
+                self.each_on_its_own(pair).await?;
+                continue;
+            }
             let count = (compared.estimate / RANGE as u64).min(PARTS_PER_THREAD * options.threads as u64);
             let borders = self.source.borders(&compared.pair.source, count).await?;
             let ends: Vec<_> = borders.into_iter().map(Some).chain([None]).collect();
@@ -52,7 +63,9 @@ impl Scan {
                 while let Some(outcome) = tasks.try_join_next() {
                     joined(outcome)?;
                 }
-                self.progress.now(&compared.pair.source);
+                if compared.tally.is_cut_short() {
+                    break;
+                }
                 let (scan, from) = (self.clone(), std::mem::replace(&mut from, until.clone()));
                 tasks.spawn(async move {
                     let outcome = scan.part(pair, from, until).await;
@@ -71,11 +84,10 @@ impl Scan {
     async fn part(&self, pair: usize, mut from: Option<Id>, until: Option<Id>) -> Result<(), Failure> {
         let mut ahead = None;
         loop {
-            if self.compared[pair].tally.is_cut_short() {
-                return Ok(());
-            }
             let both = self.both(pair, from.as_ref(), until.as_ref(), ahead.take()).await?;
-            if !self.hand_on(pair, &both).await? {
+            let found = content::differences(&both.source, &both.target);
+            let (sources, targets) = (both.source.documents.len() as u64, both.target.documents.len() as u64);
+            if !self.hand_on(pair, sources, targets, found).await? {
                 return Ok(());
             }
             let Both { next, ahead: read_ahead, .. } = both;
@@ -126,20 +138,53 @@ impl Scan {
         }
     }
 
-    /// Notes what was read, and hands on what differs; `false` when nobody takes it any more.
-    async fn hand_on(&self, pair: usize, both: &Both) -> Result<bool, Failure> {
+    /// Compares two collections that have different orders.
+    async fn each_on_its_own(&self, pair: usize) -> Result<(), Failure> {
+        let Pair { source: of_source, target: of_target } = &self.compared[pair].pair;
+        let sides = [(&self.source, of_source), (&self.target, of_target)];
+        for (is_source, [(here, name), (there, other_name)]) in [(true, sides), (false, [sides[1], sides[0]])]
+        {
+            let mut from = None;
+            loop {
+                let range = Range { namespace: name, from: from.as_ref(), until: None, limit: LOOKED_UP };
+                let read = here.content(range).await?;
+                let ids: Vec<Id> = read.documents.iter().map(|(id, _)| id.clone()).collect();
+                let there = there.prints(other_name, &ids).await?;
+                let found = content::looked_up(&read, there, is_source);
+                let count = read.documents.len() as u64;
+                let (sources, targets) = if is_source { (count, 0) } else { (0, count) };
+                if !self.hand_on(pair, sources, targets, found).await? {
+                    return Ok(());
+                }
+                let Some(next) = read.next else { break };
+                from = Some(next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what was read, and hands on what differs; `false` when enough is known.
+    async fn hand_on(
+        &self,
+        pair: usize,
+        sources: u64,
+        targets: u64,
+        found: Result<Vec<(Id, State)>, raw::Error>,
+    ) -> Result<bool, Failure> {
         let Compared { pair: names, tally, .. } = &self.compared[pair];
-        let (sources, targets) = (both.source.documents.len() as u64, both.target.documents.len() as u64);
         tally.add(sources, targets);
         self.progress.add(sources.max(targets));
-        let found = content::differences(&both.source, &both.target)
-            .map_err(|error| Failure::stop(format!("cannot compare {}: {error}", names.source)))?;
-        if found.is_empty() {
-            return Ok(true);
+        let found =
+            found.map_err(|error| Failure::stop(format!("cannot compare {}: {error}", names.source)))?;
+        if !found.is_empty() {
+            let now = Instant::now();
+            let suspects = found.into_iter().map(|(id, state)| Suspect::new(pair, id, state, now)).collect();
+            // An error says that the judge has ended, and why is for it to say.
+            if self.suspects.send(suspects).await.is_err() {
+                return Ok(false);
+            }
         }
-        let now = Instant::now();
-        let suspects = found.into_iter().map(|(id, state)| Suspect::new(pair, id, state, now)).collect();
-        Ok(self.suspects.send(suspects).await.is_ok())
+        Ok(!tally.is_cut_short())
     }
 }
 
