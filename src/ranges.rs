@@ -12,7 +12,7 @@ use mongodb::Client;
 use crate::{
     mongo::{self, codes},
     namespace::Namespace,
-    raw::{self, Element},
+    raw::{self, Element, kind},
     retry::Failure,
 };
 
@@ -61,6 +61,11 @@ impl Id {
         document.elements().next().and_then(Result::ok).expect("made with an _id")
     }
 
+    /// Whether this is MaxKey, behind which there is nothing: the server takes it for no beginning of a range.
+    pub fn is_greatest(&self) -> bool {
+        self.element().kind == kind::MAX_KEY
+    }
+
     /// Whether this is just that `_id`, type included.
     pub fn is(&self, element: Element<'_>) -> bool {
         let own = self.element();
@@ -106,7 +111,7 @@ pub async fn borders(client: &Client, namespace: &Namespace, count: u64) -> Resu
         let id = raw::Document::new(document.as_bytes())
             .and_then(|document| document.get("_id"))
             .map_err(|error| Failure::retry(format!("{}: {error}", what())))?;
-        borders.extend(id.map(Id::of).filter(|id| borders.last() != Some(id)));
+        borders.extend(id.map(Id::of).filter(|id| borders.last() != Some(id) && !id.is_greatest()));
     }
     Ok(borders)
 }

@@ -65,19 +65,16 @@ impl Side {
         let mut content = Content::default();
         let mut reading =
             Reading { content: &mut content, order: self.order, id_bytes: 0, scratch: Vec::new() };
-        self.walk(range.namespace, find(range), self.members.clone(), what, |document| {
-            reading.take(document, range.limit)
-        })
-        .await?;
-        if let (None, Some(_), None) = (&content.next, range.from, range.until) {
+        let is_only_the_last = range.from.is_some_and(Id::is_greatest);
+        if !is_only_the_last {
+            let take = |document: raw::Document<'_>| reading.take(document, range.limit);
+            self.walk(range.namespace, find(range), self.members.clone(), what, take).await?;
+        }
+        if is_only_the_last || (range.from.is_some() && range.until.is_none() && !reading.is_full()) {
             // An open end of the index's bounds leaves out MaxKey.
             let last = doc! { "find": &range.namespace.coll, "filter": { "_id": Bson::MaxKey } };
-            let mut reading =
-                Reading { content: &mut content, order: self.order, id_bytes: 0, scratch: Vec::new() };
-            self.walk(range.namespace, last, self.members.clone(), what, |document| {
-                reading.take(document, usize::MAX)
-            })
-            .await?;
+            let take = |document: raw::Document<'_>| reading.take(document, usize::MAX);
+            self.walk(range.namespace, last, self.members.clone(), what, take).await?;
         }
         Ok(content)
     }
@@ -182,6 +179,11 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    /// Whether there was more than the range had room for.
+    fn is_full(&self) -> bool {
+        self.content.next.is_some()
+    }
+
     /// Adds a document; `false` when it is the first that the range has no room for.
     fn take(&mut self, document: raw::Document<'_>, limit: usize) -> Result<bool, raw::Error> {
         let id = id_of(document)?;

@@ -199,7 +199,8 @@ fn look_at(replies: &[RawBatch], range: &Range) -> Result<Found, Error> {
         }
     }
     found.documents = count - u64::from(found.skips_first);
-    if found.documents == 0 || (count < u64::from(limit(range)) && bytes < FULL_REPLY_BYTES) {
+    let is_last = found.after.as_ref().is_some_and(Id::is_greatest);
+    if is_last || found.documents == 0 || (count < u64::from(limit(range)) && bytes < FULL_REPLY_BYTES) {
         found.after = None;
     }
     Ok(found)
