@@ -23,8 +23,10 @@ use crate::{ranges::Id, raw, retry::Failure};
 /// Documents that are followed at once. Where so many differ, that is what is worth knowing; ranges wait.
 const MOST_FOLLOWED: usize = 10_000;
 
-/// Documents that are read again in one request.
+/// Documents that are read again in one request…
 const CHUNK: usize = 200;
+/// …or fewer, where their `_id`s are large: a request has a limit.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Names of fields that are given for a document.
 const MOST_FIELDS: usize = 10;
@@ -84,9 +86,11 @@ impl Judge {
         let mut due = due.into_iter().peekable();
         while let Some(first) = due.next() {
             let pair = first.pair;
+            let mut bytes = first.id.as_bytes().len();
             let mut chunk = vec![first];
-            while chunk.len() < CHUNK {
+            while chunk.len() < CHUNK && bytes < CHUNK_BYTES {
                 let Some(next) = due.next_if(|next| next.pair == pair) else { break };
+                bytes += next.id.as_bytes().len();
                 chunk.push(next);
             }
             self.look_at(pair, chunk).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bson::{Document, doc};
 use integration_tests::{
     scene::{Scene, says},
@@ -81,13 +81,10 @@ async fn a_time_series_collection_is_made_once_and_never_out_of_something_else()
             ("view", &wanted, "a view"),
             ("other", &no_unit, "check its options"),
         ] {
-            let failure = catalog::create_time_series(client, &target(scene, name), wanted).await;
-            let failure = failure
-                .err()
-                .map(|failure| (failure.verdict, failure.message))
-                .unwrap_or((Verdict::Retry, String::new()));
-            ensure!(failure.0 == Verdict::Stop, "{name}: {failure:?}");
-            says(&failure.1, &[name, words])?;
+            let made = catalog::create_time_series(client, &target(scene, name), wanted).await;
+            let failure = made.err().with_context(|| format!("{name} was made"))?;
+            ensure!(failure.verdict == Verdict::Stop, "{name}: {failure}");
+            says(&failure.message, &[name, words])?;
         }
         Ok(())
     })

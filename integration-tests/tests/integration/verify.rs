@@ -247,6 +247,36 @@ async fn changes_in_flight_are_no_differences_but_one_that_stays_is() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_catches_up_is_equal_and_what_never_rests_is_unsettled() -> Result<()> {
+    Scene::play(servers::shared().await?, "verify_unsettled", async |scene| {
+        let (original, copied) = (scene.original("c"), scene.copied("c"));
+        fill(&original, &[Bson::from("late"), Bson::from("hot")]).await?;
+        fill(&copied, &[Bson::from("hot")]).await?;
+        // Both are suspected from the first look on, unless the command is slower to start than the copy to catch up.
+        let copying = async {
+            for round in 100.. {
+                original.update_one(doc! { "_id": "hot" }, doc! { "$set": { "a": round } }).await?;
+                integration_tests::wait::pass(Duration::from_millis(50)).await;
+                if round == 130 {
+                    fill(&copied, &[Bson::from("late")]).await?;
+                }
+            }
+            anyhow::Ok(())
+        };
+        let names = format!("{}.c={}.c", scene.pair.database, scene.pair.copy);
+        let arguments = ["--json", "--settle", "2s", &names];
+        let said = tokio::select! {
+            said = verify(scene, &arguments) => said?,
+            stopped = copying => return stopped,
+        };
+        let namespace = said.namespace(0)?;
+        ensure!(namespace["unsettled"] == 1 && namespace["unsettledIds"][0] == "hot", "{namespace}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_compared_is_refused_with_2_and_what_cannot_be_read_fails_with_1() -> Result<()> {
     Scene::play(servers::shared().await?, "verify_refused", async |scene| {
         let (database, copy) = (&scene.pair.database, &scene.pair.copy);
