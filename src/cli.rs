@@ -7,6 +7,7 @@ mod import;
 mod run;
 mod snapshot;
 mod status;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -82,6 +83,9 @@ enum Command {
         #[arg(long, default_value = "config.toml")]
         config: PathBuf,
     },
+    /// Compares what a sink has written with its source, or any namespaces of two deployments: `millrace verify copy`.
+    /// Exit code 0: equal; 1: different, or a deployment cannot be read; 2: what was asked for cannot be compared.
+    Verify(verify::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
         Command::Dlq(DlqCommand::Replay { config, sink }) => dlq::replay(&config, &sink),
         Command::Status { config } => status::main(&config),
+        Command::Verify(arguments) => verify::main(&arguments),
     }
 }
 

@@ -73,6 +73,15 @@ pub fn load_text(
     Ok(load_layers(path, text, variables)?.0)
 }
 
+/// Reads a connection string as a command line has it, with the references that a file may have. The message holds no
+/// part of it.
+pub fn parse_uri(
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Mongodb, Invalid> {
+    check_uri(&reference::expand(text, &variables.into_iter().collect())?)
+}
+
 /// The effective configuration as TOML: all layers, with defaults, without any secret. Reports what [`load`] would.
 pub fn print(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<String, Problems> {
     let (_, layers) = load_layers(path, &file::text(path)?, variables)?;

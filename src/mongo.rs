@@ -56,6 +56,7 @@ pub mod codes {
     pub const ILLEGAL_OPERATION: i32 = 20;
     pub const CURSOR_NOT_FOUND: i32 = 43;
     pub const NO_MATCHING_DOCUMENT: i32 = 47;
+    pub const NAMESPACE_EXISTS: i32 = 48;
     pub const COMMAND_NOT_FOUND: i32 = 59;
     pub const INVALID_OPTIONS: i32 = 72;
     pub const INVALID_NAMESPACE: i32 = 73;

@@ -137,6 +137,16 @@ impl Pattern {
         Ok(Self::Glob { db: Glob { text: db.into() }, coll: Glob { text: coll.into() } })
     }
 
+    /// The one namespace that it names, where it has no star.
+    pub fn literal(&self) -> Option<Namespace> {
+        match self {
+            Self::Glob { db, coll } => {
+                Some(Namespace { db: db.literal()?.to_owned(), coll: coll.literal()?.to_owned() })
+            }
+            Self::Regex(_) => None,
+        }
+    }
+
     /// Whether every namespace that `other` matches is certain to match this too; `false` where it is not known.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {

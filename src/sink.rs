@@ -31,6 +31,7 @@ pub mod delta;
 
 pub mod batch;
 
+pub mod catalog;
 pub mod write;
 
 pub mod command;

@@ -24,6 +24,7 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
+pub(crate) use self::predicate::equals;
 use self::{mask::Hasher, program::Program};
 pub use self::{
     mask::REDACTED,

@@ -127,13 +127,13 @@ impl Drop for Watcher {
 }
 
 /// What matters of a cursor's reply.
-pub(super) struct Reply<'a> {
-    pub(super) events: raw::Document<'a>,
+pub(crate) struct Reply<'a> {
+    pub(crate) events: raw::Document<'a>,
     /// `postBatchResumeToken`: where the stream stands after the reply.
     pub(super) token: Option<raw::Document<'a>>,
 }
 
-pub(super) fn parse(reply: &RawBatch) -> Result<Reply<'_>, raw::Error> {
+pub(crate) fn parse(reply: &RawBatch) -> Result<Reply<'_>, raw::Error> {
     let reply = raw::Document::new(reply.as_raw_document().as_bytes())?;
     let cursor = reply.get("cursor")?.and_then(raw::Element::as_document);
     let mut parsed = Reply { events: raw::Document::EMPTY, token: None };

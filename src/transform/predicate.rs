@@ -16,7 +16,8 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-use self::compare::{compare, equals};
+use self::compare::compare;
+pub(crate) use self::compare::equals;
 use crate::{
     config::Invalid,
     raw::{Document, Element, Error, kind},

@@ -1,6 +1,7 @@
 //! Everything that needs real servers, and the harness's own judges: one binary, a module per behaviour.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they found")]
 
+mod catalog;
 mod config_errors;
 mod conformance;
 mod figures;
@@ -26,3 +27,4 @@ mod snapshot_faults;
 mod snapshot_requests;
 mod stream;
 mod takeover;
+mod verify;

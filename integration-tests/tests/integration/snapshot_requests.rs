@@ -65,6 +65,27 @@ async fn a_source_that_only_copies_ends_with_0_when_all_is_copied_even_after_a_k
     .await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_that_ends_with_the_greatest_id_of_all_is_the_last() -> Result<()> {
+    Scene::play(servers::shared().await?, "max_key", async |scene| {
+        let orders = scene.original("orders");
+        for id in (0..9).map(bson::Bson::from).chain([bson::Bson::MaxKey]) {
+            orders.insert_one(bson::RawDocumentBuf::try_from(&bson::doc! { "_id": id })?).await?;
+        }
+        let start = ledger::now(&scene.pair.client).await?;
+        let lines = "[sources.shop.snapshot]\nmode = \"only\"\nrange_size = 10\n";
+        let mut daemon = scene.daemon(&scene.config(&copying(scene, start, lines)))?;
+        daemon.start()?;
+        let status = daemon.exit(SOON).await?;
+        ensure!(status.code() == Some(0), "{status}");
+        let records = scene.pair.records().await?;
+        let keys: std::collections::BTreeSet<_> = records.iter().map(|record| &record.key).collect();
+        ensure!(keys.len() == 10, "{} keys", keys.len());
+        Ok(())
+    })
+    .await
+}
+
 /// A scene with `one`, `two` and `three` of 40 documents each, and a source that streams from after them.
 async fn on_demand(lines: &str, body: impl AsyncFnOnce(&Scene, &mut Daemon) -> Result<()>) -> Result<()> {
     Scene::play(servers::shared().await?, "on_demand", async |scene| {

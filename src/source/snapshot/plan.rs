@@ -5,12 +5,10 @@
 //! that is finished moves its part's beginning, so what a killed process had not finished is read again and nothing
 //! else. Borders are BSON values as the server gave them, so `_id`s of any type, and of several, are safe.
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
-use crate::{
-    namespace::Namespace,
-    raw::{self, Element},
-};
+use crate::namespace::Namespace;
+pub use crate::ranges::Id;
 
 /// What is left to copy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,10 +55,6 @@ pub enum From {
     /// After this `_id`.
     After(Id),
 }
-
-/// An `_id`: a document `{_id: …}`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Id(Vec<u8>);
 
 /// How far one range has brought its part.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,50 +195,6 @@ impl Plan {
             was_there = true;
         }
         was_there || was_target
-    }
-}
-
-impl Id {
-    /// Takes the `_id` of a document.
-    pub fn of(element: Element<'_>) -> Self {
-        let mut writer = raw::Writer::default();
-        writer.begin();
-        writer.value(b"_id", element.kind, element.value);
-        writer.end();
-        Self(writer.into_bytes())
-    }
-
-    /// Takes a document `{_id: …}` as it was stored.
-    ///
-    /// # Errors
-    /// When the bytes are something else.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, raw::Error> {
-        let document = raw::Document::new(&bytes)?;
-        match document.elements().next().transpose()? {
-            Some(element) if element.name == b"_id" => Ok(Self(bytes)),
-            _ => Err(raw::Error { at: 4, what: "no _id" }),
-        }
-    }
-
-    /// The document `{_id: …}`.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Whether this is just that `_id`, type included.
-    pub fn is(&self, element: Element<'_>) -> bool {
-        let document = raw::Document::new(&self.0).expect("made as a document");
-        document
-            .elements()
-            .next()
-            .is_some_and(|own| own.is_ok_and(|own| own.kind == element.kind && own.value == element.value))
-    }
-}
-
-/// `_id`s are the user's data and are not logged.
-impl fmt::Debug for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Id({} bytes)", self.0.len())
     }
 }
 

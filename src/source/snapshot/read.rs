@@ -199,7 +199,8 @@ fn look_at(replies: &[RawBatch], range: &Range) -> Result<Found, Error> {
         }
     }
     found.documents = count - u64::from(found.skips_first);
-    if found.documents == 0 || (count < u64::from(limit(range)) && bytes < FULL_REPLY_BYTES) {
+    let is_last = found.after.as_ref().is_some_and(Id::is_greatest);
+    if is_last || found.documents == 0 || (count < u64::from(limit(range)) && bytes < FULL_REPLY_BYTES) {
         found.after = None;
     }
     Ok(found)
@@ -221,10 +222,10 @@ fn find(range: &Range, only_ids: bool) -> Document {
         "singleBatch": true,
     };
     if let From::At(id) | From::After(id) = &range.from {
-        command.insert("min", document(id));
+        command.insert("min", id.document());
     }
     if let Some(id) = &range.until {
-        command.insert("max", document(id));
+        command.insert("max", id.document());
     }
     if only_ids {
         command.insert("projection", doc! { "_id": 1 });
@@ -270,12 +271,8 @@ fn with_read_concern(mut command: Document, range: &Range) -> Document {
     command
 }
 
-fn document(id: &Id) -> Document {
-    bson::deserialize_from_slice(id.as_bytes()).expect("an _id is a document")
-}
-
 fn id_value(id: &Id) -> Bson {
-    document(id).remove("_id").expect("an _id has an _id")
+    id.document().remove("_id").expect("an _id has an _id")
 }
 
 /// What an error means for the snapshot.

@@ -8,7 +8,7 @@ use std::{cmp::Ordering, fmt::Write};
 use crate::raw::{Document, Element, Error, kind};
 
 /// Whether two values are equal: 1, 1.0 and a long 1 are.
-pub(super) fn equals(a: Element<'_>, b: Element<'_>) -> Result<bool, Error> {
+pub(crate) fn equals(a: Element<'_>, b: Element<'_>) -> Result<bool, Error> {
     Ok(class(a.kind) == class(b.kind) && compare(a, b)? == Some(Ordering::Equal))
 }
 
