@@ -34,6 +34,8 @@ pub mod batch;
 pub mod catalog;
 pub mod write;
 
+pub mod shards;
+
 pub mod command;
 pub mod verdict;
 

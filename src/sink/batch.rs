@@ -83,6 +83,8 @@ pub struct Item {
     pub records: Parts,
     /// Whether the document was deleted because it was there under another spelling of its `_id`.
     pub is_recreated: bool,
+    /// Finds what has to be deleted first: the same `_id` under another shard key.
+    pub stale: Option<Vec<u8>>,
     /// Which lane it takes; none for the ordered one of its collection.
     lane_hash: Option<u64>,
 }
@@ -257,6 +259,7 @@ impl Item {
             place: record.place.clone(),
             records: Parts { first: index, more: Vec::new() },
             is_recreated: false,
+            stale: None,
             lane_hash,
         }
     }

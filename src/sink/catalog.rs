@@ -2,16 +2,14 @@
 //!
 //! Each function asks once and remembers nothing; what the replies mean is decided by pure functions.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 
 use crate::{
+    config::{Granularity, TimeSeries},
     mongo::{self, codes},
     namespace::Namespace,
     retry::Failure,
@@ -55,19 +53,6 @@ pub enum ShardKey {
     Fields(Vec<String>),
     /// The deployment is sharded, and the user may not read `config.collections`.
     Unknown,
-}
-
-/// A time-series collection to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TimeSeries {
-    /// The field that has the time.
-    pub time_field: String,
-    /// The field that has what the series are told apart by.
-    pub meta_field: Option<String>,
-    /// `seconds`, `minutes` or `hours`.
-    pub granularity: Option<String>,
-    /// How long documents stay; whole seconds.
-    pub expire_after: Option<Duration>,
 }
 
 /// What the namespace is, and how it is sharded.
@@ -215,7 +200,13 @@ fn say_once(namespace: &Namespace) {
 fn create(namespace: &Namespace, wanted: &TimeSeries) -> Document {
     let mut time_series = doc! { "timeField": &wanted.time_field };
     time_series.extend(wanted.meta_field.iter().map(|field| ("metaField".to_owned(), Bson::from(field))));
-    time_series.extend(wanted.granularity.iter().map(|unit| ("granularity".to_owned(), Bson::from(unit))));
+    let granularity = match wanted.granularity {
+        Granularity::Default => None,
+        Granularity::Seconds => Some("seconds"),
+        Granularity::Minutes => Some("minutes"),
+        Granularity::Hours => Some("hours"),
+    };
+    time_series.extend(granularity.map(|unit| ("granularity".to_owned(), Bson::from(unit))));
     let mut command = doc! { "create": &namespace.coll, "timeseries": time_series };
     if let Some(expire_after) = wanted.expire_after {
         let seconds = i64::try_from(expire_after.as_secs()).unwrap_or(i64::MAX);
@@ -248,8 +239,21 @@ fn judge_existing(namespace: &Namespace, wanted: &TimeSeries, found: &Kind) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::retry::Verdict;
+
+    fn wanted() -> TimeSeries {
+        TimeSeries {
+            time_field: "at".into(),
+            meta_field: None,
+            granularity: Granularity::Default,
+            expire_after: None,
+            convert: false,
+            date_format: None,
+        }
+    }
 
     fn namespace() -> Namespace {
         Namespace { db: "d".into(), coll: "c".into() }
@@ -306,14 +310,13 @@ mod tests {
 
     #[test]
     fn only_options_that_are_given_are_sent() {
-        let mut wanted =
-            TimeSeries { time_field: "at".into(), meta_field: None, granularity: None, expire_after: None };
+        let mut wanted = wanted();
         assert_eq!(
             create(&namespace(), &wanted),
             doc! { "create": "c", "timeseries": { "timeField": "at" } }
         );
         wanted.meta_field = Some("m".into());
-        wanted.granularity = Some("hours".into());
+        wanted.granularity = Granularity::Hours;
         wanted.expire_after = Some(Duration::from_secs(90));
         let time_series = doc! { "timeField": "at", "metaField": "m", "granularity": "hours" };
         let expected = doc! { "create": "c", "timeseries": time_series, "expireAfterSeconds": 90_i64 };
@@ -322,8 +325,7 @@ mod tests {
 
     #[test]
     fn what_has_the_name_already_will_do_or_is_named() {
-        let wanted =
-            TimeSeries { time_field: "at".into(), meta_field: None, granularity: None, expire_after: None };
+        let wanted = wanted();
         let judged = |kind: &Kind| {
             judge_existing(&namespace(), &wanted, kind).map_err(|failure| (failure.verdict, failure.message))
         };

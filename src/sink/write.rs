@@ -21,8 +21,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Metrics,
     batch::{Item, Lane, Statement},
+    catalog,
     command::{self, Command, Manner, Verb},
+    identify::Filter,
     progress::Place,
+    shards::ShardKey,
     verdict::{self, Reason},
 };
 use crate::{
@@ -38,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_WHILE_STOPPING: Duration = Duration::from_secs(3);
 /// Batches for which inserts go as replaces once most of them met a document that was there: a replay.
 const REPLAY_BATCHES: u32 = 20;
+/// Collections whose shard keys are remembered.
+const MAX_REMEMBERED: usize = 10_000;
 /// Fewer inserts say nothing about the rest.
 const MIN_INSERTS: usize = 10;
 
@@ -47,6 +52,8 @@ pub struct Target {
     settings: Arc<config::Sink>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
+    /// How the collections are sharded that were written to.
+    shard_keys: HashMap<Arc<Namespace>, ShardKey>,
     /// Collections in which inserts meet what is there, and for how many more batches to expect that.
     replayed: HashMap<Arc<Namespace>, u32>,
 }
@@ -85,7 +92,7 @@ impl Target {
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Self {
-        Self { client, settings, metrics, stop, replayed: HashMap::new() }
+        Self { client, settings, metrics, stop, shard_keys: HashMap::new(), replayed: HashMap::new() }
     }
 
     /// Writes a whole batch.
@@ -94,7 +101,16 @@ impl Target {
     /// When some of it cannot be written, and that is not tolerated. The rest is, as far as possible.
     pub async fn write(&mut self, mut lanes: Vec<Lane>) -> Result<Unwritten, Failure> {
         let documents: usize = lanes.iter().map(|lane| lane.items.len()).sum();
-        lanes.iter_mut().flat_map(|lane| &mut lane.items).for_each(|item| self.expect_replay(item));
+        for item in lanes.iter_mut().flat_map(|lane| &mut lane.items) {
+            self.expect_replay(item);
+            let key = match self.shard_keys.get(&item.namespace) {
+                Some(key) => key,
+                None => self.meet(item).await?,
+            };
+            if !key.is_empty() {
+                key.complete(item)?;
+            }
+        }
         let outcomes = join_all(lanes.into_iter().map(|lane| self.write_lane(lane))).await;
         let mut unwritten = Unwritten::default();
         let mut conflicts = Vec::new();
@@ -121,6 +137,26 @@ impl Target {
         Ok(unwritten)
     }
 
+    /// Looks at a collection that is written to for the first time, and creates it if it is to be a time series.
+    async fn meet(&mut self, item: &Item) -> Result<&ShardKey, Failure> {
+        let namespace = &item.namespace;
+        let handling = self.settings.handling(&item.place.partition.topic);
+        if let Some(time_series) = &handling.time_series {
+            catalog::create_time_series(&self.client, namespace, time_series).await?;
+        }
+        let key = match catalog::shard_key(&self.client, namespace).await? {
+            catalog::ShardKey::Fields(paths) => ShardKey::new(&paths),
+            catalog::ShardKey::None | catalog::ShardKey::Unknown => ShardKey::default(),
+        };
+        if !key.is_empty() {
+            tracing::info!(sink = self.settings.name, %namespace, ?key, "the target is sharded");
+        }
+        if self.shard_keys.len() >= MAX_REMEMBERED {
+            self.shard_keys.clear();
+        }
+        Ok(self.shard_keys.entry(Arc::clone(namespace)).or_insert(key))
+    }
+
     /// An insert into a collection that is being replayed costs less as a replace at once.
     fn expect_replay(&self, item: &mut Item) {
         if matches!(item.statement, Statement::Insert(_)) && self.replayed.contains_key(&item.namespace) {
@@ -145,6 +181,7 @@ impl Target {
         let mut left = Left::default();
         let mut backoff = new_backoff();
         let began = Instant::now();
+        self.delete_stale(&items).await?;
         loop {
             if !is_ordered {
                 // Stable, so that the statements of one collection and verb stand together.
@@ -166,6 +203,18 @@ impl Target {
                 .await?;
             }
         }
+    }
+
+    /// Deletes what has an item's `_id` under another shard key.
+    async fn delete_stale(&self, items: &[Item]) -> Result<(), Failure> {
+        for item in items {
+            let Some(stale) = &item.stale else { continue };
+            let filter = Filter::Fields(stale.clone());
+            let command =
+                command::build_deletes(&item.namespace, std::iter::once(&filter), self.manner(false));
+            self.send(&item.namespace, &item.place, command).await?;
+        }
+        Ok(())
     }
 
     /// Sends each item once; in an ordered lane, up to the first that is refused.

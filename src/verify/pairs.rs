@@ -124,14 +124,17 @@ fn copied(
 ) -> Result<Option<Pair>, String> {
     let topic = route::topic(&source.topics, &namespace.db, Some(&namespace.coll))
         .map_err(|error| error.to_string())?;
-    if !sink.topics.matches(&topic) {
+    if !sink.reads(&topic) {
         return Ok(None);
     }
-    let names = match sink.value {
-        ValueShape::Event => None,
-        ValueShape::Document => Some(topic.split_once('.').unwrap_or_default()),
+    let handling = sink.handling(&topic);
+    let names = match handling.value {
+        ValueShape::Event | ValueShape::Debezium | ValueShape::Auto => None,
+        ValueShape::Document | ValueShape::DebeziumRows | ValueShape::Qlik => {
+            Some(topic.split_once('.').unwrap_or_default())
+        }
     };
-    render(&sink.namespace, namespace, &topic, names).map(Some)
+    render(&handling.namespace, namespace, &topic, names).map(Some)
 }
 
 /// `names` are what placeholders stand for where it is not the namespace itself.

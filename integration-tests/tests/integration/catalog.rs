@@ -9,9 +9,10 @@ use integration_tests::{
     servers::{self, Mongod, MongodOptions},
 };
 use millrace::{
+    config::{Granularity, TimeSeries},
     namespace::Namespace,
     retry::Verdict,
-    sink::catalog::{self, Collection, Kind, ShardKey, TimeSeries},
+    sink::catalog::{self, Collection, Kind, ShardKey},
 };
 use mongodb::Client;
 
@@ -20,9 +21,16 @@ fn target(scene: &Scene, name: &str) -> Namespace {
 }
 
 fn time_series(time_field: &str) -> TimeSeries {
-    let (meta_field, granularity) = (Some("sensor".to_owned()), Some("minutes".to_owned()));
+    let (meta_field, granularity) = (Some("sensor".to_owned()), Granularity::Minutes);
     let expire_after = Some(Duration::from_secs(86_400));
-    TimeSeries { time_field: time_field.to_owned(), meta_field, granularity, expire_after }
+    TimeSeries {
+        time_field: time_field.to_owned(),
+        meta_field,
+        granularity,
+        expire_after,
+        convert: false,
+        date_format: None,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,12 +82,12 @@ async fn a_time_series_collection_is_made_once_and_never_out_of_something_else()
 
         database.create_collection("ordinary").await?;
         database.create_collection("view").view_on("ordinary").await?;
-        let no_unit = TimeSeries { granularity: Some("years".into()), ..wanted.clone() };
+        let no_field = TimeSeries { time_field: String::new(), ..wanted.clone() };
         for (name, wanted, words) in [
             ("metrics", &time_series("when"), "whose time field is \"at\""),
             ("ordinary", &wanted, "an ordinary collection"),
             ("view", &wanted, "a view"),
-            ("other", &no_unit, "check its options"),
+            ("other", &no_field, "check its options"),
         ] {
             let made = catalog::create_time_series(client, &target(scene, name), wanted).await;
             let failure = made.err().with_context(|| format!("{name} was made"))?;
