@@ -10,9 +10,10 @@
 //!
 //! Modules in the order of reading: [`config`] says what to do, [`app`] starts the halves and keeps them running,
 //! [`source`] and [`sink`] are the two data flows, a file per stage; [`checkpoint`] and [`position`] are what a
-//! source remembers, [`takeover`] is how it goes on in a connector's place; [`verify`] compares what it was written from and to; [`raw`], [`json`] and
-//! [`namespace`] are the formats and names that both halves share, [`transform`] is what both may change on the way;
-//! [`collections`] and [`ranges`] are what there is to read and how it is cut; [`mongo`], [`kafka`] and [`retry`] say what
+//! source remembers, [`takeover`] is how it goes on in a connector's place; [`verify`] compares what was read with what
+//! was written; [`raw`], [`json`] and [`namespace`] are the formats and names that both halves share, [`transform`] is what
+//! both may change on the way; [`collections`] and [`ranges`] are what there is to read and how it is cut; [`mongo`],
+//! [`kafka`] and [`retry`] say what
 //! the servers' errors mean; [`status`], [`admin`] and [`telemetry`] show it.
 
 pub mod cli;

@@ -4,8 +4,8 @@
 //! borders. Where the target has more than so many there, the range is cut where the target's part was full, and the
 //! source is read again up to there. So neither side is ever held with more documents than that, whatever the other has.
 //!
-//! Where the collections have different collations, borders of one mean nothing to the other. Then each is read on its own, and its
-//! documents are looked up in the other.
+//! Where the collections have different collations, borders of one mean nothing to the other. Then each is read on its
+//! own, and its documents are looked up in the other.
 
 use std::{sync::Arc, time::Instant};
 
