@@ -32,6 +32,7 @@ mod table_tests;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::date::days_since_1970;
 pub use self::{
     read::{ReadError, read_document},
     text::write_quoted,

@@ -28,6 +28,8 @@ pub mod identify;
 pub mod plan;
 
 pub mod delta;
+pub mod shape;
+pub mod template;
 
 pub mod batch;
 

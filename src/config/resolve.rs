@@ -3,6 +3,7 @@
 //! A value that is missing from the tree although it has a default has been reported before; so is every `None` that a
 //! method here returns. Nothing is decided from half of the settings: they come out whole or not at all.
 
+mod document;
 mod halves;
 mod reading;
 mod sink;

@@ -5,6 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Kafka, Mongodb, Template};
 use crate::{
     namespace::{Patterns, TopicPatterns},
+    sink::{
+        shape::{date::DatePattern, project::Projection, rename::Renaming},
+        template,
+    },
     transform,
 };
 
@@ -185,21 +189,10 @@ pub enum Side {
 /// What a [`Step`] does.
 #[derive(Clone, Debug)]
 pub enum StepAction {
-    /// Only these fields stay.
-    Allow(Vec<String>),
-    /// These fields go.
-    Block(Vec<String>),
-    /// Fields get another name: path → name.
-    Rename(BTreeMap<String, String>),
-    /// In the names of fields whose whole path matches, whatever matches the pattern is replaced.
-    RenameRegex {
-        /// For the whole dotted path.
-        path: String,
-        /// What is replaced in the name.
-        pattern: String,
-        /// By what.
-        replace: String,
-    },
+    /// Only some fields stay.
+    Project(Projection),
+    /// Fields get another name.
+    Rename(Renaming),
     /// Fields that are null go.
     RemoveNulls,
     /// The record's place and timestamp become fields.
@@ -207,7 +200,7 @@ pub enum StepAction {
     /// The `_id` is made.
     AddId,
     /// Fields of this template are set.
-    Set(String),
+    Set(template::Template),
 }
 
 /// Where a document's `_id` comes from.
@@ -221,10 +214,8 @@ pub struct Id {
     pub uuid_format: UuidFormat,
     /// Whether what is made up is made from the record's place, so that it is the same at every replay.
     pub is_stable: bool,
-    /// For a part of the key or value: the only fields that stay.
-    pub allow: Vec<String>,
-    /// For a part of the key or value: the fields that go.
-    pub block: Vec<String>,
+    /// For a part of the key or value: which fields; there is one for those strategies.
+    pub part: Option<Projection>,
 }
 
 /// How an `_id` is made; the official connector's strategies.
@@ -254,6 +245,21 @@ pub enum IdStrategy {
     UuidInValue,
 }
 
+impl IdStrategy {
+    /// Whether the `_id` can be made from a key alone.
+    pub fn is_of_key(self) -> bool {
+        match self {
+            Self::Auto | Self::FullKey | Self::ProvidedInKey | Self::PartialKey | Self::UuidInKey => true,
+            Self::ObjectId
+            | Self::ProvidedInValue
+            | Self::PartialValue
+            | Self::KafkaMetadata
+            | Self::Uuid
+            | Self::UuidInValue => false,
+        }
+    }
+}
+
 /// How a UUID is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UuidFormat {
@@ -275,9 +281,9 @@ pub struct Write {
     /// What finds the document that a tombstone deletes.
     pub delete_by: WriteBy,
     /// A template for what finds the document.
-    pub filter: Option<String>,
+    pub filter: Option<template::Template>,
     /// A template for what is done to it.
-    pub update: Option<String>,
+    pub update: Option<template::Template>,
     /// Whether a template's update makes a document that is not there.
     pub upsert: bool,
 }
@@ -318,7 +324,7 @@ pub struct TimeSeries {
     /// Whether numbers and texts in the time field become dates.
     pub convert: bool,
     /// How texts are read as dates.
-    pub date_format: Option<String>,
+    pub date_format: DatePattern,
 }
 
 /// How far apart the times of a series are.

@@ -155,7 +155,7 @@ impl Cursor<'_> {
 }
 
 /// In the Gregorian calendar, also before its time; the year 0 is 1 BC.
-fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
+pub(crate) fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     const DAYS_BEFORE_1970: i64 = 719_162;
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let month_lengths = [31, 28 + i64::from(is_leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];

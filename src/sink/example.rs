@@ -27,8 +27,7 @@ pub(crate) fn handling() -> Handling {
             overwrite: false,
             uuid_format: UuidFormat::String,
             is_stable: false,
-            allow: Vec::new(),
-            block: Vec::new(),
+            part: None,
         },
         write: Write {
             model: WriteModel::Replace,

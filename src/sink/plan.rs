@@ -13,6 +13,7 @@ use super::{
     decode,
     delta::{self, Stages},
     identify::{self, Filter, FoldKey, Id},
+    shape,
 };
 use crate::{
     config::MissingDocument,
@@ -116,6 +117,22 @@ pub enum Error {
     /// An update that cannot be applied.
     #[error(transparent)]
     Delta(#[from] delta::Error),
+    /// A document that cannot be put into shape.
+    #[error(transparent)]
+    Shape(#[from] shape::Error),
+    /// What is written by its business key needs one.
+    #[error(
+        "the _id is no document with the fields of a business key; one that the value brings is kept unless id.overwrite is set"
+    )]
+    NoBusinessKey,
+    /// A field whose name is an operator's.
+    #[error(
+        "the business key or the key has a field with $ in front, which a filter would take for an operator"
+    )]
+    OperatorInKey,
+    /// A filter that would find any document.
+    #[error("write.filter names nothing for this record, and would find any document")]
+    NoFilter,
     /// Damaged bytes.
     #[error("the document is unreadable: {0}")]
     Malformed(RawError),
@@ -186,7 +203,7 @@ mod tests {
                 Ok(event::Read::Document(event)) => super::event::plan(event, &handling),
                 other => panic!("{other:?}"),
             },
-            _ => document::plan(input, &handling),
+            _ => document::plan(input, &handling, || 0),
         }
     }
 

@@ -155,7 +155,7 @@ impl Topic {
                 Verdict::Drop => return Ok(Judged::Nothing(Skip::Dropped)),
             }
         }
-        Ok(judged(namespace, plan::document::plan(input, &self.handling)?)?)
+        Ok(judged(namespace, plan::document::plan(input, &self.handling, now)?)?)
     }
 
     /// The rules for what goes to `namespace`.
@@ -183,6 +183,11 @@ fn transformed(rules: &Compiled, event: &Event) -> Result<Option<Event>, Refusal
             event::Read::Other(_) => Err(event::Error::NotAnEvent("after the transformations").into()),
         },
     }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    bson::DateTime::now().timestamp_millis()
 }
 
 fn judged(namespace: Arc<Namespace>, action: Action) -> Result<Judged, plan::Error> {

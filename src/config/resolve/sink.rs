@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{
-        Batch, Handling, Id, Invalid, Override, ReadFormat, Sink, SinkErrors, Step, StepAction, Template,
-        TimeSeries, Tolerance, Write, WriteConcern, choice::KeyReadFormat, units::parse_duration,
+        Batch, Handling, Invalid, Override, ReadFormat, Sink, SinkErrors, Template, Tolerance, WriteConcern,
+        choice::KeyReadFormat, units::parse_duration,
     },
-    Shared,
+    Shared, document,
     halves::with_allowed,
     reading::{Reader, Section},
     source::optional,
@@ -116,16 +116,17 @@ fn handling(
     };
     let steps = match given("step") {
         Some(own) => own.steps.clone(),
-        None => section.sections("step").iter().filter_map(|section| step(reader, section)).collect(),
+        None => document::steps(reader, section),
     };
-    let id = given("id").map_or_else(|| id(reader, &section.section("id")), |own| Some(own.id.clone()));
+    let id =
+        given("id").map_or_else(|| document::id(reader, &section.section("id")), |own| Some(own.id.clone()));
     let write = given("write")
-        .map_or_else(|| write(reader, &section.section("write")), |own| Some(own.write.clone()));
+        .map_or_else(|| document::write(reader, &section.section("write")), |own| Some(own.write.clone()));
     let time_series = given("timeseries").map_or_else(
-        || time_series(reader, &section.section("timeseries")),
+        || document::time_series(reader, &section.section("timeseries")),
         |own| Some(own.time_series.clone()),
     );
-    Some(Handling {
+    let handling = Handling {
         value: value?,
         format: format?,
         key_format: key_format?,
@@ -140,7 +141,9 @@ fn handling(
         id: id?,
         write: write?,
         time_series: time_series?,
-    })
+    };
+    document::refuse_contradictions(reader, section, &handling);
+    Some(handling)
 }
 
 fn key_format(
@@ -158,89 +161,6 @@ fn key_format(
 fn texts(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String, String> {
     let text = |key: &String| Some((key.clone(), reader.parse(section, key, |text| Ok(text.to_owned()))?));
     section.keys().filter_map(text).collect()
-}
-
-/// One step: exactly one action.
-fn step(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Step> {
-    let on = reader.choice(section, "on");
-    let text = |text: &str| Ok(text.to_owned());
-    let flag = |reader: &mut Reader<'_>, key: &str, action: StepAction| {
-        reader.flag(section, key).unwrap_or_default().then_some(action)
-    };
-    let regex = optional(reader, section, "rename_regex", text)?;
-    let pattern = reader.parse(section, "pattern", text)?;
-    let replace = reader.parse(section, "replace", text)?;
-    let rename = texts(reader, &section.section("rename"));
-    let actions = [
-        section.has("allow").then(|| StepAction::Allow(reader.list(section, "allow", text))),
-        section.has("block").then(|| StepAction::Block(reader.list(section, "block", text))),
-        (!rename.is_empty()).then_some(StepAction::Rename(rename)),
-        regex.map(|path| StepAction::RenameRegex { path, pattern, replace }),
-        flag(reader, "remove_nulls", StepAction::RemoveNulls),
-        flag(reader, "add_metadata", StepAction::AddMetadata),
-        flag(reader, "add_id", StepAction::AddId),
-        optional(reader, section, "set", text)?.map(StepAction::Set),
-    ];
-    let mut actions = actions.into_iter().flatten();
-    match (actions.next(), actions.next()) {
-        (Some(action), None) => Some(Step { on: on?, action }),
-        _ => {
-            let message = "needs exactly one of allow, block, rename, rename_regex, remove_nulls, add_metadata, add_id, set";
-            reader.report(&section.path, message.into());
-            None
-        }
-    }
-}
-
-fn id(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Id> {
-    let text = |text: &str| Ok(text.to_owned());
-    let (strategy, uuid_format) = (reader.choice(section, "strategy"), reader.choice(section, "uuid_format"));
-    let (overwrite, is_stable) = (reader.flag(section, "overwrite"), reader.flag(section, "stable"));
-    Some(Id {
-        strategy: strategy?,
-        overwrite: overwrite?,
-        uuid_format: uuid_format?,
-        is_stable: is_stable?,
-        allow: reader.list(section, "allow", text),
-        block: reader.list(section, "block", text),
-    })
-}
-
-fn write(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Write> {
-    let text = |text: &str| Ok(text.to_owned());
-    let (model, by) = (reader.choice(section, "model"), reader.choice(section, "by"));
-    let (timestamps, delete_by) = (reader.flag(section, "timestamps"), reader.choice(section, "delete_by"));
-    let filter = optional(reader, section, "filter", text);
-    let update = optional(reader, section, "update", text);
-    let upsert = reader.flag(section, "upsert");
-    Some(Write {
-        model: model?,
-        by: by?,
-        timestamps: timestamps?,
-        delete_by: delete_by?,
-        filter: filter?,
-        update: update?,
-        upsert: upsert?,
-    })
-}
-
-/// The outer `None` is a problem, the inner one an ordinary collection.
-fn time_series(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Option<TimeSeries>> {
-    let text = |text: &str| Ok(text.to_owned());
-    let time_field = optional(reader, section, "time_field", text)?;
-    let meta_field = optional(reader, section, "meta_field", text)?;
-    let granularity = reader.choice(section, "granularity")?;
-    let expire_after = reader.parse(section, "expire_after", parse_duration)?;
-    let convert = reader.flag(section, "convert")?;
-    let date_format = optional(reader, section, "date_format", text)?;
-    Some(time_field.map(|time_field| TimeSeries {
-        time_field,
-        meta_field,
-        granularity,
-        expire_after: (!expire_after.is_zero()).then_some(expire_after),
-        convert,
-        date_format,
-    }))
 }
 
 fn write_concern(text: &str) -> Result<WriteConcern, Invalid> {
