@@ -49,11 +49,12 @@ enum Command {
         /// The pipeline's name; by default that of the first connector.
         #[arg(long)]
         name: Option<String>,
-        /// Go on where the source connectors stand: store their positions, read from the worker's offsets topic, as
-        /// checkpoints of the pipeline. Stop the connectors first.
+        /// Go on where the connectors stand: store the positions of source connectors, read from the worker's offsets
+        /// topic, as checkpoints of the pipeline, and the offsets of sink connectors' groups as those of its sinks. Stop
+        /// the connectors first.
         #[arg(long, requires = "worker")]
         take_over: bool,
-        /// The connectors are stopped, though their workers go on.
+        /// The source connectors are stopped, though their workers go on.
         #[arg(long, requires = "take_over")]
         connector_stopped: bool,
         /// The connectors, as Connect's REST interface takes them; several make one pipeline.

@@ -62,6 +62,8 @@ pub struct Imported {
     pub toml: Option<String>,
     /// Which connectors (by their place among those given) became sources, and how these are called.
     pub sources: Vec<(usize, String)>,
+    /// The same of sinks.
+    pub sinks: Vec<(usize, String)>,
     /// What there is to say, in the order of the connectors.
     pub remarks: Vec<Remark>,
 }
@@ -122,7 +124,7 @@ struct Half {
 pub fn import(connectors: &[Connector], worker: Option<&Properties>, name: Option<&str>) -> Imported {
     let mut remarks = Vec::new();
     let mut halves: Vec<Half> = Vec::new();
-    let mut sources = Vec::new();
+    let (mut sources, mut sinks) = (Vec::new(), Vec::new());
     for (number, connector) in connectors.iter().enumerate() {
         let given = connector.name.as_deref().unwrap_or("connector");
         let mut reader = Reader::new(given, &connector.config, worker);
@@ -131,16 +133,15 @@ pub fn import(connectors: &[Connector], worker: Option<&Properties>, name: Optio
         remarks.extend(reader.into_remarks());
         if let Some(mut half) = half {
             half.name = unused(legal(given), &halves);
-            if half.is_source {
-                sources.push((number, half.name.clone()));
-            }
+            let named = if half.is_source { &mut sources } else { &mut sinks };
+            named.push((number, half.name.clone()));
             halves.push(half);
         }
     }
     let pipeline = legal(name.or(connectors.first().and_then(|c| c.name.as_deref())).unwrap_or("pipeline"));
     let is_refused = remarks.iter().any(|remark| remark.weight == Weight::Refused);
     let toml = (!is_refused && !halves.is_empty()).then(|| document(&pipeline, halves));
-    Imported { toml, sources, remarks }
+    Imported { toml, sources, sinks, remarks }
 }
 
 /// The connector as a half; `None` where there is none to be made of it, and a remark says why.

@@ -1,10 +1,11 @@
-//! Taking a source over from Kafka Connect: its position is read once from Connect's offsets topic, and stored as the
-//! source's checkpoint.
+//! Taking over from Kafka Connect: a source's position is read once from Connect's offsets topic, and stored as the
+//! source's checkpoint; a sink's offsets are those of the connector's consumer group (see [`groups`]).
 //!
-//! The connector has to be stopped: while its workers' group has members it may still store, and send. After a clean stop
+//! A source connector has to be stopped: while its workers' group has members it may still store, and send. After a clean stop
 //! there is no gap and no repeat; after any other, what the connector sent since it last stored (every
 //! `offset.flush.interval.ms`) is sent again. A copy that the connector had not finished is made anew, as a snapshot.
 
+mod groups;
 mod offsets;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,10 @@ use std::collections::BTreeMap;
 use mongodb::Client;
 use rdkafka::Message;
 
-pub use self::offsets::{Offset, Stored, read};
+pub use self::{
+    groups::{Offsets, SinkConnector, TakenOffsets},
+    offsets::{Offset, Stored, read},
+};
 use crate::{
     app::owner,
     checkpoint::{self, Identity, Store},
@@ -46,7 +50,20 @@ pub struct Connector {
     pub source: String,
 }
 
-/// What was taken over.
+/// What is to be taken over.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Where the workers keep positions; needed where there are sources.
+    pub worker: Option<Worker>,
+    /// Source connectors.
+    pub sources: Vec<Connector>,
+    /// Sink connectors.
+    pub sinks: Vec<SinkConnector>,
+    /// Whether the user knows that the source connectors are stopped, though the workers go on.
+    pub is_stopped: bool,
+}
+
+/// What was taken over for a source.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// The connector's name.
@@ -57,32 +74,33 @@ pub struct Taken {
     pub place: String,
 }
 
-/// Stores the positions of `connectors` as checkpoints of the sources in `settings`. `is_stopped`: the user knows that
-/// the connectors are stopped, though the workers go on.
+/// Stores the positions of what is wanted as checkpoints of the sources in `settings`, and commits the offsets for its sinks.
 ///
 /// # Errors
-/// When the group has members, a position is missing or ambiguous, or a server does not answer. Then nothing is stored,
+/// When a group has members, a position is missing or ambiguous, or a server does not answer. Then nothing is stored,
 /// unless it is the storing itself that fails.
 pub async fn take_over(
     settings: &Settings,
-    worker: &Worker,
-    connectors: &[Connector],
-    is_stopped: bool,
-) -> Result<Vec<Taken>, Failure> {
+    wanted: &Wanted,
+) -> Result<(Vec<Taken>, Vec<TakenOffsets>), Failure> {
     let mut found = Vec::new();
-    for connector in connectors {
+    for connector in &wanted.sources {
         let source = settings.sources.iter().find(|source| source.name == connector.source);
         let source = source
             .ok_or_else(|| Failure::stop(format!("there is no source for connector {}", connector.name)))?;
-        let offsets = look(&source.kafka, worker, is_stopped).await?;
+        let worker = wanted.worker.as_ref();
+        let worker =
+            worker.ok_or_else(|| Failure::stop("it is not known where the workers keep positions"))?;
+        let offsets = look(&source.kafka, worker, wanted.is_stopped).await?;
         found.push((source, offsets::choose(connector, &worker.offsets_topic, &offsets)?));
     }
+    let groups = groups::look(settings, &wanted.sinks).await?;
     let mut taken = Vec::new();
-    for ((source, stored), connector) in found.into_iter().zip(connectors) {
+    for ((source, stored), connector) in found.into_iter().zip(&wanted.sources) {
         let (position, place) = store(settings, source, stored).await?;
         taken.push(Taken { connector: connector.name.clone(), position, place });
     }
-    Ok(taken)
+    Ok((taken, groups::store(groups).await?))
 }
 
 /// The last value of each key of the offsets topic, once the connectors are stopped.

@@ -10,8 +10,8 @@ use std::{
 use super::{BAD_CONFIGURATION, complain};
 use crate::{
     config,
-    import::{self, Connector, Properties},
-    takeover::{self, Taken, Worker},
+    import::{self, Connector, Imported, Properties},
+    takeover::{self, Taken, TakenOffsets, Wanted, Worker},
 };
 
 /// Whether and how to take positions over.
@@ -45,7 +45,7 @@ pub(super) fn main(
         return ExitCode::FAILURE;
     }
     match take_over {
-        Some(take_over) => given.take_over(&imported.sources, text, take_over),
+        Some(take_over) => given.take_over(&imported, text, take_over),
         None => ExitCode::SUCCESS,
     }
 }
@@ -66,8 +66,8 @@ impl Given {
         Ok(Self { worker, connectors })
     }
 
-    /// Stores the positions of these connectors as checkpoints of the pipeline in `toml`.
-    fn take_over(&self, sources: &[(usize, String)], toml: &str, take_over: TakeOver) -> ExitCode {
+    /// Stores the positions of these connectors as those of the pipeline in `toml`.
+    fn take_over(&self, imported: &Imported, toml: &str, take_over: TakeOver) -> ExitCode {
         let settings =
             match config::load_text(Path::new("the imported configuration"), toml, config::environment()) {
                 Ok(settings) => settings,
@@ -76,18 +76,21 @@ impl Given {
                     return ExitCode::from(BAD_CONFIGURATION);
                 }
             };
-        let outcome = self.wanted(sources).and_then(|(worker, connectors)| {
+        let outcome = self.wanted(imported, take_over).and_then(|wanted| {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
             let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
-            let taking = takeover::take_over(&settings, &worker, &connectors, take_over.connector_stopped);
+            let taking = takeover::take_over(&settings, &wanted);
             let taken = runtime.block_on(taking).map_err(|failure| failure.message);
             runtime.shutdown_timeout(Duration::from_millis(500));
             taken
         });
         match outcome {
-            Ok(taken) => {
-                for Taken { connector, position, place } in taken {
+            Ok((sources, sinks)) => {
+                for Taken { connector, position, place } in sources {
                     complain(format!("{connector}: taken over: {position}, stored in {place}"));
+                }
+                for TakenOffsets { connector, from, to, offsets } in sinks {
+                    complain(format!("{connector}: taken over from group {from} to group {to}: {offsets}"));
                 }
                 ExitCode::SUCCESS
             }
@@ -99,14 +102,19 @@ impl Given {
     }
 
     /// Where to look, and what for.
-    fn wanted(&self, sources: &[(usize, String)]) -> Result<(Worker, Vec<takeover::Connector>), String> {
+    fn wanted(&self, imported: &Imported, take_over: TakeOver) -> Result<Wanted, String> {
         let property = |key: &str| {
             let value = self.worker.as_ref().and_then(|worker| worker.get(key));
             value.cloned().ok_or_else(|| format!("the worker's file has no {key}"))
         };
-        let worker =
-            Worker { offsets_topic: property("offset.storage.topic")?, group: property("group.id")? };
-        let connectors = sources.iter().map(|(number, source)| {
+        let worker = match imported.sources.is_empty() {
+            true => None,
+            false => Some(Worker {
+                offsets_topic: property("offset.storage.topic")?,
+                group: property("group.id")?,
+            }),
+        };
+        let sources = imported.sources.iter().map(|(number, source)| {
             let connector = &self.connectors[*number];
             takeover::Connector {
                 name: connector.name.clone().unwrap_or_default(),
@@ -114,7 +122,15 @@ impl Given {
                 source: source.clone(),
             }
         });
-        Ok((worker, connectors.collect()))
+        let sinks = imported.sinks.iter().map(|(number, sink)| {
+            let connector = &self.connectors[*number];
+            let name = connector.name.clone().unwrap_or_default();
+            let own = connector.config.get("consumer.override.group.id").cloned();
+            let group = own.unwrap_or_else(|| format!("connect-{name}"));
+            takeover::SinkConnector { name, group, sink: sink.clone() }
+        });
+        let is_stopped = take_over.connector_stopped;
+        Ok(Wanted { worker, sources: sources.collect(), sinks: sinks.collect(), is_stopped })
     }
 }
 

@@ -64,9 +64,8 @@ impl Walk<'_> {
             self.remember_value(item, path);
         }
         let value = match (kind, item.as_value(), item.as_table_like()) {
-            (Kind::Table(keys) | Kind::GivenTable(keys), _, Some(table)) => {
-                Some(self.table(table, keys, path).into())
-            }
+            (Kind::Table(keys), _, Some(table)) => Some(self.table(table, keys, path).into()),
+            (Kind::GivenTable(keys), _, Some(table)) => Some(self.whole(table, keys, path)),
             (Kind::Named(keys), _, Some(table)) => Some(self.named(table, keys, path).into()),
             (Kind::Tables(keys), _, _) => self.tables(item, keys, path),
             (Kind::Properties, _, Some(table)) => {
@@ -101,13 +100,18 @@ impl Walk<'_> {
             }
             _ => return None,
         };
-        let tables = tables.into_iter().enumerate().map(|(index, table)| {
-            let given = self.table(table, keys, &path.element(index));
-            let mut whole = schema::defaults(keys, &given);
-            whole.extend(given);
-            Value::from(whole)
-        });
-        Some(tables.collect::<Vec<Value>>().into())
+        let tables = tables.into_iter().enumerate();
+        let tables: Vec<Value> =
+            tables.map(|(index, table)| self.whole(table, keys, &path.element(index))).collect();
+        Some(tables.into())
+    }
+
+    /// A table with its defaults, where those of the whole file do not reach it.
+    fn whole(&mut self, table: &dyn TableLike, keys: &'static [Key], path: &KeyPath) -> Value {
+        let given = self.table(table, keys, path);
+        let mut whole = schema::defaults(keys, &given);
+        whole.extend(given);
+        whole.into()
     }
 
     fn named(&mut self, table: &dyn TableLike, keys: &'static [Key], path: &KeyPath) -> Dict {

@@ -122,6 +122,11 @@ impl<'a> Reader<'a> {
         self.config.iter().filter_map(below).collect()
     }
 
+    /// All given keys.
+    pub(super) fn config(&self) -> &'a Properties {
+        self.config
+    }
+
     /// A key of the worker.
     pub(super) fn worker(&self, key: &str) -> Option<&'a str> {
         self.worker?.get(key).map(String::as_str)
@@ -134,6 +139,17 @@ impl<'a> Reader<'a> {
 
     fn spec(&self, key: &str) -> Option<&'static Spec> {
         self.specs.iter().find(|spec| spec.key == key)
+    }
+
+    /// Whether the same has been said already.
+    pub(super) fn has_said(&self, remark: &Remark) -> bool {
+        self.remarks.contains(remark)
+    }
+
+    /// Says what another reader has found out.
+    pub(super) fn adopt(&mut self, remark: Remark) {
+        self.pass_over(&remark.key);
+        self.remarks.push(remark);
     }
 
     /// Says what is worth knowing.

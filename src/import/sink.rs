@@ -1,44 +1,47 @@
-//! The official sink connector, as far as sinks can do what it does.
+//! The official sink connector.
+
+mod handling;
+mod namespace;
+mod overrides;
+mod regex;
+mod steps;
 
 use super::{
     Half, connect,
-    converters::{Converter, converter},
     keys::OFFICIAL_SINK,
     properties::{self, Client},
     reader::Reader,
-    toml::Table,
+    toml::{Table, Value},
 };
 use crate::namespace::TopicPattern;
 
-const HANDLER: &str = "change.data.capture.handler";
+/// What the connector's consumer gets at once where `max.batch.size` does not say less.
+const USUAL_RECORDS: i64 = 500;
+/// The daemon's own limit.
+const MOST_RECORDS: i64 = 100_000;
+const MILLISECONDS: i64 = 1000;
 
 /// The connector as a sink.
 pub(super) fn sink(reader: &mut Reader<'_>) -> Option<Half> {
     reader.check(OFFICIAL_SINK);
     connect::common(reader);
-    let mut table = Table::default();
     let topics = topics(reader);
-    value(reader, &mut table);
-    let namespace = namespace(reader);
-    let format = format(reader);
-    table.put_unless(&"json", "format", format);
-    let most = reader.number("max.batch.size");
-    if most > 0 {
-        table.put("batch", Table::of([("max_records", most.into())]));
+    let handling = handling::handling(reader);
+    let overrides = match &handling {
+        Some(handling) => overrides::overrides(reader, handling),
+        None => Vec::new(),
+    };
+    let mut table = Table::default();
+    table.put("topics", topics.clone().unwrap_or_default());
+    if let Some(handling) = handling.clone() {
+        handling.put(&mut table);
     }
-    for (key, _) in reader.below("topic.override.") {
-        reader.lack(
-            &format!("topic.override.{key}"),
-            "comes with a later version; write a sink for that topic",
-        );
-    }
-    for (key, _) in reader.below("errors.deadletterqueue.") {
-        reader.lack(&format!("errors.deadletterqueue.{key}"), "sinks have no dead letters yet");
-    }
+    batch(reader, &mut table);
+    errors(reader, &mut table);
+    table.put("override", overrides);
     let kafka = properties::kafka(reader, Client::Consumer);
     let uri = reader.plain("connection.uri");
-    table.put("topics", topics?);
-    table.put("namespace", namespace?);
+    topics.and(handling)?;
     Some(Half { is_source: false, name: String::new(), uri, kafka, table })
 }
 
@@ -58,100 +61,58 @@ fn topics(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     }
 }
 
-/// What a record's value is, and which `_id` a document gets.
-fn value(reader: &mut Reader<'_>, table: &mut Table) {
-    let handler = reader.text(HANDLER).trim();
-    if handler.ends_with("cdc.mongodb.ChangeStreamHandler") {
-        let message = "updates write what changed where the event has no document, arrays cut short included; a tombstone is \
-                       passed over";
-        reader.note(HANDLER, message);
-    } else if !handler.is_empty() {
-        reader.lack(HANDLER, "comes with a later version");
-    } else {
-        table.put("value", "document");
-        identity(reader);
+/// How much is written at once, and in a second.
+fn batch(reader: &mut Reader<'_>, table: &mut Table) {
+    let most = reader.number("max.batch.size");
+    if most > MOST_RECORDS {
+        reader
+            .note("max.batch.size", format!("is more than {MOST_RECORDS}, which is the most that there is"));
     }
-    if reader.class("writemodel.strategy") != "DefaultWriteModelStrategy"
-        && reader.class("writemodel.strategy") != "ReplaceOneDefaultStrategy"
-    {
-        reader.lack("writemodel.strategy", "comes with a later version");
-    }
-    if reader.class("delete.writemodel.strategy") != "DeleteOneDefaultStrategy" {
-        reader.lack("delete.writemodel.strategy", "comes with a later version");
-    }
-    if reader.list("post.processor.chain").iter().any(|class| !class.ends_with("DocumentIdAdder")) {
-        reader.lack("post.processor.chain", "comes with a later version");
-    }
-}
-
-fn identity(reader: &mut Reader<'_>) {
-    const STRATEGY: &str = "document.id.strategy";
-    match reader.class(STRATEGY) {
-        "ProvidedInValueStrategy" => {}
-        "" | "BsonOidStrategy" => {
-            reader.note(STRATEGY, "a value without _id gets the key's, and is refused where there is none");
-        }
-        _ => reader.lack(STRATEGY, "comes with a later version"),
-    }
-    if !reader.flag("delete.on.null.values") {
-        reader.note(
-            "delete.on.null.values",
-            "a record without a value deletes the document of its key; the connector stops at it",
+    let most = most.min(MOST_RECORDS);
+    let (every, timeout) = (reader.number("rate.limiting.every.n"), reader.number("rate.limiting.timeout"));
+    if every > 0 && timeout > 0 {
+        let records = if most > 0 { most } else { USUAL_RECORDS };
+        let in_a_second = (every * records * MILLISECONDS / timeout).clamp(1, i64::from(u32::MAX));
+        table.put("max_records_per_second", in_a_second);
+        let message = format!(
+            "is carried over as near as it goes: {every} writes of up to {records} records in {timeout} ms, which is \
+             {in_a_second} records a second, of all topics"
         );
+        reader.note("rate.limiting.every.n", message);
+    }
+    if most > 0 {
+        table.put("batch", Table::of([("max_records", most.into())]));
     }
 }
 
-/// The target.
-fn namespace(reader: &mut Reader<'_>) -> Option<String> {
-    let (database, collection) = (reader.plain("database"), reader.plain("collection"));
-    if database.trim().is_empty() {
-        return reader.refuse("database", "is required");
-    }
-    let fixed = |name: &str| name.replace('{', "{{").replace('}', "}}");
-    let collection = if collection.is_empty() { "{topic}".to_owned() } else { fixed(&collection) };
-    let mut parts = [fixed(&database), collection];
-    if reader.class("namespace.mapper") == "FieldPathNamespaceMapper" {
-        let fields = ["database", "collection"].map(|part| {
-            let key = format!("namespace.mapper.key.{part}.field");
-            let value = format!("namespace.mapper.value.{part}.field");
-            let fields = (reader.plain(&key), reader.plain(&value));
-            if !fields.0.is_empty() {
-                reader.lack(&key, "comes with a later version");
-                if !fields.1.is_empty() {
-                    reader.refuse::<()>(&key, format!("and {value} cannot both be given"));
-                }
-            }
-            fields
-        });
-        if fields.iter().all(|(key, value)| key.is_empty() && value.is_empty()) {
-            return reader.refuse("namespace.mapper", "needs a field for the database or the collection");
-        }
-        for (((_, field), (path, own)), (part, name)) in fields
-            .iter()
-            .zip([("ns.db", "{db}"), ("ns.coll", "{coll}")])
-            .zip(parts.iter_mut().zip(["database", "collection"]))
-        {
-            if field == path {
-                own.clone_into(part);
-            } else if !field.is_empty() {
-                reader.lack(&format!("namespace.mapper.value.{name}.field"), "comes with a later version");
-            }
-        }
-    }
-    Some(parts.join("."))
+/// `errors.tolerance`, of which the connector's own key wins.
+fn tolerance(reader: &Reader<'_>) -> String {
+    let key = ["mongo.errors.tolerance", "errors.tolerance"]
+        .map(|key| (reader.given(key).is_some(), reader.word(key)));
+    let [(is_own, own), (_, connects)] = key;
+    if is_own { own } else { connects }
 }
 
-fn format(reader: &mut Reader<'_>) -> &'static str {
-    match converter(reader, "value.converter") {
-        Converter::Bytes => "bson",
-        Converter::Text | Converter::Json { schemas: false } => "json",
-        Converter::Unknown => {
-            reader.note("value.converter", "is not known (see --worker); taken for StringConverter");
-            "json"
+/// `[…errors]`
+fn errors(reader: &mut Reader<'_>, table: &mut Table) {
+    const TOPIC: &str = "errors.deadletterqueue.topic.name";
+    let tolerance = tolerance(reader);
+    let topic = reader.plain(TOPIC);
+    if ["", "none"].contains(&tolerance.as_str()) {
+        if !topic.is_empty() {
+            reader.note(TOPIC, "not carried over: nothing goes there while errors.tolerance is none");
         }
-        Converter::Json { schemas: true } | Converter::Other => {
-            reader.lack("value.converter", "values with schemas come with the schema formats");
-            "json"
-        }
+        return;
     }
+    let key = if reader.given("mongo.errors.tolerance").is_some() {
+        "mongo.errors.tolerance"
+    } else {
+        "errors.tolerance"
+    };
+    let message = "what may pass is retried for as long as it takes, and not passed over; with more than \
+                   errors.max_dead_letters_per_minute the sink stops";
+    reader.note(key, message);
+    let mut errors = Table::of([("tolerance", Value::from(tolerance))]);
+    errors.put_unless(&String::new(), "dead_letter_topic", topic);
+    table.put("errors", errors);
 }

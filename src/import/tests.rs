@@ -1,7 +1,11 @@
 //! Whole connectors: what they become, and that the daemon takes it.
 
 use super::*;
-use crate::config::{self, FullDocument, HistoryLost, RecordKey, RecordValue, Settings, SnapshotMode, Start};
+use crate::config::{
+    self, FullDocument, Granularity, HistoryLost, IdStrategy, OnTombstone, ReadFormat, RecordKey,
+    RecordValue, Settings, SinkErrors, SnapshotMode, Start, Step, StepAction, Tolerance, ValueShape, Write,
+    WriteBy, WriteModel,
+};
 
 fn connector(keys: &[(&str, &str)]) -> Connector {
     let config: Properties =
@@ -204,6 +208,230 @@ fn debezium_becomes_a_source_with_its_envelope() {
     let unusable =
         [DEBEZIUM_CLASS, ("mongodb.connection.string", "mongodb://h"), ("field.exclude.list", "a.b._id")];
     assert_eq!(heaviest(&unusable, "field.exclude.list"), Some(Weight::Missing));
+}
+
+/// The text of a sink that can be carried over, which the daemon takes, and the sink.
+fn sink_of(keys: &[(&str, &str)]) -> (String, config::Sink) {
+    let imported = imported(&[&[SINK, ("topics", "a,b"), ("database", "d")], keys].concat());
+    assert!(imported.can_run(), "{:?}", imported.remarks);
+    let text = imported.toml.expect("a configuration");
+    let sink = loaded(&text).sinks.remove(0);
+    (text, sink)
+}
+
+#[test]
+fn a_sink_with_the_defaults_writes_what_the_connector_writes() {
+    let (_, sink) = sink_of(&[]);
+    let handling = &sink.handling;
+    assert_eq!((handling.value, handling.format), (ValueShape::Document, ReadFormat::Json));
+    assert_eq!((handling.id.strategy, handling.on_tombstone), (IdStrategy::ObjectId, OnTombstone::Fail));
+    assert_eq!((handling.write.model, handling.write.by), (WriteModel::Replace, WriteBy::Id));
+    assert!(handling.steps.is_empty() && handling.time_series.is_none() && sink.overrides.is_empty());
+    assert_eq!(sink.errors.tolerance, Tolerance::None);
+}
+
+#[test]
+fn the_chain_becomes_steps_in_order() {
+    let (_, sink) = sink_of(&[
+        (
+            "post.processor.chain",
+            "a.KafkaMetaAdder,a.BlacklistValueProjector,a.DocumentIdAdder,a.RenameByMapping,a.RenameByRegExp,a.AllowListKeyProjector,a.NullFieldValueRemover",
+        ),
+        ("value.projection.list", "x, y.*"),
+        ("key.projection.list", "k"),
+        (
+            "field.renamer.mapping",
+            r#"[{"oldName": "value.a.b", "newName": "c"}, {"oldName": "key.e", "newName": "f"}]"#,
+        ),
+        (
+            "field.renamer.regexp",
+            r#"[{"regexp": "^value\\.m\\d+$", "pattern": "m(\\d)", "replace": "$1_"}, {"regexp": ".*", "pattern": "\\.", "replace": "_"}]"#,
+        ),
+        ("document.id.strategy", "a.PartialKeyStrategy"),
+        ("document.id.strategy.partial.key.projection.type", "BlockList"),
+        ("document.id.strategy.partial.key.projection.list", "z"),
+        ("document.id.strategy.overwrite.existing", "true"),
+    ]);
+    let steps: Vec<String> =
+        sink.handling.steps.iter().map(|step| format!("{:?} {:?}", step.on, step.action)).collect();
+    let expected = [
+        "Value AddMetadata",
+        r#"Value Block(["x", "y.*"])"#,
+        "Value AddId",
+        r#"Value Rename({"a.b": "c"})"#,
+        r#"Key Rename({"e": "f"})"#,
+        r#"Value RenameRegex { path: "m[0-9]+$", pattern: "m([0-9])", replace: "${1}_" }"#,
+        r#"Value RenameRegex { path: ".*", pattern: "\\.", replace: "_" }"#,
+        r#"Key RenameRegex { path: ".*", pattern: "\\.", replace: "_" }"#,
+        r#"Key Allow(["k"])"#,
+        "Value RemoveNulls",
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!(
+        (sink.handling.id.block.as_slice(), sink.handling.id.overwrite),
+        (&["z".to_owned()][..], true)
+    );
+}
+
+#[test]
+fn strategies_formats_and_limits_of_a_sink_are_carried_over() {
+    let (_, sink) = sink_of(&[
+        ("document.id.strategy", "a.PartialValueStrategy"),
+        ("value.projection.type", "whitelist"),
+        ("value.projection.list", "x,y"),
+        ("writemodel.strategy", "a.UpdateOneBusinessKeyTimestampStrategy"),
+        ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("value.converter.schemas.enable", "false"),
+        ("mongo.errors.tolerance", "DATA"),
+        ("errors.tolerance", "none"),
+        ("errors.deadletterqueue.topic.name", "dead"),
+        ("max.batch.size", "20"),
+        ("rate.limiting.every.n", "5"),
+        ("rate.limiting.timeout", "2000"),
+    ]);
+    let Write { model, by, timestamps, .. } = sink.handling.write;
+    assert_eq!((model, by, timestamps), (WriteModel::Update, WriteBy::BusinessKey, true));
+    assert_eq!(sink.handling.id.allow, ["x", "y"]);
+    assert_eq!(sink.handling.format, ReadFormat::PlainJson);
+    let SinkErrors { tolerance, dead_letter_topic, .. } = &sink.errors;
+    assert_eq!((*tolerance, dead_letter_topic.as_deref()), (Tolerance::Data, Some("dead")));
+    assert_eq!((sink.batch.max_records, sink.max_records_per_second), (20, Some(50)));
+
+    let (_, sink) = sink_of(&[
+        ("document.id.strategy", "a.PartialKeyStrategy"),
+        ("document.id.strategy.partial.key.projection.type", "AllowList"),
+        ("document.id.strategy.partial.key.projection.list", "k"),
+        ("delete.on.null.values", "true"),
+        ("delete.writemodel.strategy", "a.DeleteOneTombstoneBusinessKeyStrategy"),
+        ("key.converter", "org.apache.kafka.connect.converters.ByteArrayConverter"),
+        ("value.converter", "org.apache.kafka.connect.storage.StringConverter"),
+        ("timeseries.timefield", "ts"),
+        ("timeseries.granularity", "MINUTES"),
+        ("timeseries.expire.after.seconds", "60"),
+        ("timeseries.timefield.auto.convert", "true"),
+    ]);
+    let handling = &sink.handling;
+    assert_eq!((handling.format, handling.key_format), (ReadFormat::Json, ReadFormat::Bson));
+    assert_eq!(
+        (handling.on_tombstone, handling.write.delete_by),
+        (OnTombstone::Delete, WriteBy::BusinessKey)
+    );
+    let series = handling.time_series.as_ref().expect("a time series");
+    assert_eq!((series.granularity, series.convert), (Granularity::Minutes, true));
+    assert_eq!(series.expire_after.map(|after| after.as_secs()), Some(60));
+    assert_eq!(handling.write.model, WriteModel::Insert);
+}
+
+#[test]
+fn handlers_become_kinds_of_values() {
+    for (handler, value) in [
+        ("mongodb.ChangeStreamHandler", ValueShape::Event),
+        ("debezium.mongodb.ChangeStreamHandler", ValueShape::Debezium),
+        ("debezium.mongodb.MongoDbHandler", ValueShape::Debezium),
+        ("debezium.rdbms.RdbmsHandler", ValueShape::DebeziumRows),
+        ("debezium.rdbms.mysql.MysqlHandler", ValueShape::DebeziumRows),
+        ("debezium.rdbms.postgres.PostgresHandler", ValueShape::DebeziumRows),
+        ("qlik.rdbms.RdbmsHandler", ValueShape::Qlik),
+    ] {
+        let handler = format!("com.mongodb.kafka.connect.sink.cdc.{handler}");
+        let nulls = ("change.data.capture.handler.remove.null.values", "true");
+        let (_, sink) = sink_of(&[("change.data.capture.handler", &handler), nulls]);
+        assert_eq!((sink.handling.value, sink.handling.remove_nulls), (value, true), "{handler}");
+    }
+}
+
+#[test]
+fn fields_become_a_template_with_what_stands_in_for_them() {
+    let mapper = ("namespace.mapper", "a.FieldPathNamespaceMapper");
+    let handler =
+        ("change.data.capture.handler", "com.mongodb.kafka.connect.sink.cdc.mongodb.ChangeStreamHandler");
+    let key_db = ("namespace.mapper.key.database.field", "t.db");
+    let value_db = ("namespace.mapper.value.database.field", "ns.db");
+    let value_coll = ("namespace.mapper.value.collection.field", "c");
+    let strict = ("namespace.mapper.error.if.invalid", "true");
+    for (keys, expected) in [
+        (&[("collection", "{x}")][..], "d.{{x}}"),
+        (&[("collection", "x"), mapper, key_db], "{key.t.db|'d'}.x"),
+        (&[("collection", "x"), mapper, value_coll], "d.{value.c|'x'}"),
+        (&[mapper, key_db, value_coll], "{key.t.db|'d'}.{value.c|topic}"),
+        (&[mapper, key_db, value_coll, strict], "{key.t.db}.{value.c}"),
+        (&[mapper, value_db, strict], "{value.ns.db}.{topic}"),
+        (&[handler, mapper, value_db, strict], "{db}.{topic}"),
+    ] {
+        let imported = imported(&[&[SINK, ("topics", "a"), ("database", "d")], keys].concat());
+        assert!(imported.can_run(), "{:?}", imported.remarks);
+        let text = imported.toml.expect("a configuration");
+        assert!(text.contains(&format!("namespace = \"{expected}\"\n")), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn a_topic_has_what_it_has_for_itself_and_the_rest_of_the_connectors() {
+    let (text, sink) = sink_of(&[
+        ("topics", "a.b,c,d"),
+        ("post.processor.chain", "a.NullFieldValueRemover"),
+        ("writemodel.strategy", "a.UpdateOneTimestampsStrategy"),
+        ("topic.override.a.b.collection", "bs"),
+        ("topic.override.a.b.document.id.strategy", "a.PartialValueStrategy"),
+        ("topic.override.a.b.document.id.strategy.partial.value.projection.type", "allowlist"),
+        ("topic.override.a.b.document.id.strategy.partial.value.projection.list", "x"),
+        ("topic.override.c.post.processor.chain", "a.DocumentIdAdder"),
+        ("topic.override.c.writemodel.strategy", "a.DefaultWriteModelStrategy"),
+        ("topic.override.c.timeseries.timefield", ""),
+        ("topic.override.d.max.batch.size", "5"),
+    ]);
+    let [ab, c] = sink.overrides.as_slice() else { panic!("{text}") };
+    assert!(ab.topics.matches("a.b") && c.topics.matches("c"));
+    assert_eq!((ab.handling.id.strategy, ab.handling.id.allow.len()), (IdStrategy::PartialValue, 1));
+    assert_eq!((ab.handling.write.timestamps, ab.handling.steps.len()), (true, 1));
+    assert_eq!(ab.handling.namespace.literal(), Some("d.bs"));
+    assert_eq!(c.handling.id.strategy, IdStrategy::ObjectId);
+    assert_eq!((c.handling.write.model, c.handling.write.timestamps), (WriteModel::Replace, false));
+    assert!(matches!(c.handling.steps.as_slice(), [Step { action: StepAction::AddId, .. }]));
+}
+
+#[test]
+fn what_a_sink_cannot_carry_over_is_named() {
+    let keys = [SINK, ("topics", "t"), ("database", "d")];
+    for (more, key, expected) in [
+        (&[("timeseries.metafield", "m")][..], "timeseries.metafield", Weight::Refused),
+        (&[("delete.on.null.values", "true")], "delete.on.null.values", Weight::Refused),
+        (
+            &[("document.id.strategy", "a.PartialKeyStrategy")],
+            "document.id.strategy.partial.key.projection.type",
+            Weight::Refused,
+        ),
+        (
+            &[
+                ("post.processor.chain", "a.RenameByRegExp"),
+                ("field.renamer.regexp", r#"[{"regexp": "value\\.(?=a)b", "pattern": "b", "replace": ""}]"#),
+            ],
+            "field.renamer.regexp",
+            Weight::Missing,
+        ),
+        (
+            &[
+                ("post.processor.chain", "a.RenameByMapping"),
+                ("field.renamer.mapping", r#"[{"oldName": "value.a"}]"#),
+            ],
+            "field.renamer.mapping",
+            Weight::Refused,
+        ),
+        (&[("csfle.enabled", "true")], "csfle.enabled", Weight::Missing),
+        (&[("errors.deadletterqueue.topic.name", "x")], "errors.deadletterqueue.topic.name", Weight::Note),
+        (
+            &[("topic.override.t.errors.tolerance", "all")],
+            "topic.override.t.errors.tolerance",
+            Weight::Missing,
+        ),
+        (&[("topic.override.t.max.batch.size", "x")], "topic.override.t.max.batch.size", Weight::Refused),
+        (&[("topic.override.x.collection", "y")], "topic.override.x.collection", Weight::Note),
+        (&[("value.converter", "x.AvroConverter")], "value.converter", Weight::Missing),
+    ] {
+        assert_eq!(heaviest(&[&keys, more].concat(), key), Some(expected), "{more:?}");
+    }
+    let unread = [&keys[..], &[("key.converter", "x.AvroConverter")]].concat();
+    assert_eq!(heaviest(&unread, "key.converter"), None);
 }
 
 #[test]

@@ -77,6 +77,21 @@ impl Table {
         }
     }
 
+    /// Appends all keys of `other`.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// What stands under a key.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// Whether there is no key.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The table as a whole document.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();

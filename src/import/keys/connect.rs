@@ -22,7 +22,7 @@ pub const CONNECT: &[Spec] = &[
     spec("transforms.*", "", Any, "missing: as transforms"),
     spec("predicates", "", Any, "missing: as transforms"),
     spec("predicates.*", "", Any, "missing: as transforms"),
-    spec("errors.tolerance", "none", AnyCase(&["none", "data", "all"]), "`errors`, for sources"),
+    spec("errors.tolerance", "none", AnyCase(&["none", "data", "all"]), "`errors`"),
     spec("errors.retry.timeout", "0", Any, RETRIES),
     spec("errors.retry.delay.max.ms", "60000", Any, RETRIES),
     spec("errors.log.enable", "false", Flag, "nothing: every error is logged"),
