@@ -251,7 +251,7 @@ mod tests {
             granularity: Granularity::Default,
             expire_after: None,
             convert: false,
-            date_format: None,
+            date_format: crate::sink::shape::date::DatePattern::default(),
         }
     }
 

@@ -12,7 +12,10 @@ use millrace::{
     config::{Granularity, TimeSeries},
     namespace::Namespace,
     retry::Verdict,
-    sink::catalog::{self, Collection, Kind, ShardKey},
+    sink::{
+        catalog::{self, Collection, Kind, ShardKey},
+        shape::date::DatePattern,
+    },
 };
 use mongodb::Client;
 
@@ -29,7 +32,7 @@ fn time_series(time_field: &str) -> TimeSeries {
         granularity,
         expire_after,
         convert: false,
-        date_format: None,
+        date_format: DatePattern::default(),
     }
 }
 
