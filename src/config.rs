@@ -20,6 +20,8 @@ mod template;
 mod units;
 
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod example_tests;
 #[cfg(test)]
 mod source_tests;
