@@ -60,12 +60,12 @@ impl Template {
     }
 
     /// As [`Template::render`], with these for the pieces [`Piece::FirstOf`] in their order; without one, a `*`.
-    pub fn render_with<'f>(
+    pub fn render_with(
         &self,
         db: &str,
         coll: &str,
         topic: &str,
-        fields: &mut dyn Iterator<Item = &'f str>,
+        fields: &mut dyn Iterator<Item = &str>,
         out: &mut String,
     ) {
         render(&self.pieces, [db, coll, topic], fields, out);
@@ -146,12 +146,7 @@ impl NameSource {
 }
 
 /// `names`: of database, collection and topic.
-fn render<'f>(
-    pieces: &[Piece],
-    names: [&str; 3],
-    fields: &mut dyn Iterator<Item = &'f str>,
-    out: &mut String,
-) {
+fn render(pieces: &[Piece], names: [&str; 3], fields: &mut dyn Iterator<Item = &str>, out: &mut String) {
     let [db, coll, topic] = names;
     for piece in pieces {
         match piece {

@@ -10,7 +10,7 @@ use super::decode;
 use crate::{
     config::{NameSource, Piece, Template},
     namespace::{Namespace, Patterns},
-    raw::{Document, kind},
+    raw::{Document, Element, kind},
 };
 
 /// Namespaces remembered with their judgement; a topic that makes up more of them starts the memory afresh.
@@ -175,7 +175,7 @@ impl Routes {
 fn text_at(document: Option<Document<'_>>, path: &str) -> Result<Option<String>, Error> {
     let Some(document) = document else { return Ok(None) };
     let found = document.find(path).map_err(|_| Error::NoField(path.to_owned()))?;
-    let text = found.filter(|found| found.kind == kind::STRING).and_then(|found| found.as_str());
+    let text = found.filter(|found| found.kind == kind::STRING).and_then(Element::as_str);
     Ok(text.map(str::to_owned))
 }
 

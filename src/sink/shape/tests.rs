@@ -1,5 +1,7 @@
 //! Each step by itself, and the `_id`s.
 
+#![expect(clippy::needless_pass_by_value, reason = "tests hand over what they make on the spot")]
+
 use bson::{Bson, bson, doc};
 
 use super::{

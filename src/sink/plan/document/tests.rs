@@ -206,7 +206,7 @@ fn time_series_get_inserts_with_dates() {
         granularity: config::Granularity::Default,
         expire_after: None,
         convert: true,
-        date_format: crate::sink::shape::date::DatePattern::default(),
+        date_format: shape::date::DatePattern::default(),
     });
     let date = bson::DateTime::from_millis(1_577_836_800_000);
     for ts in [Bson::from("2020-01-01"), Bson::from(1_577_836_800_000_i64), Bson::from(date)] {
