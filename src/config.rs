@@ -20,6 +20,8 @@ mod template;
 mod units;
 
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod example_tests;
 #[cfg(test)]
 mod source_tests;
@@ -222,7 +224,7 @@ pub enum Format {
     Bson,
 }
 
-/// Text with the placeholders `{db}`, `{coll}` and, where a topic is the input, `{topic}`.
+/// Text with the placeholders `{db}`, `{coll}` and, where a topic is the input, `{topic}` and fields of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// The pieces in order.
@@ -242,4 +244,23 @@ pub enum Piece {
     Topic,
     /// These pieces where there is a collection, nothing for an event of a whole database.
     IfCollection(Vec<Piece>),
+    /// The first of these that the record has.
+    FirstOf(Vec<NameSource>),
+}
+
+/// Where a part of a target's name comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameSource {
+    /// A text in the value, by its path.
+    Value(String),
+    /// A text in the key, by its path.
+    Key(String),
+    /// The database's name.
+    Database,
+    /// The collection's name.
+    Collection,
+    /// The topic's name.
+    Topic,
+    /// This text.
+    Text(String),
 }

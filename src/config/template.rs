@@ -1,9 +1,10 @@
 //! Names with placeholders: how a namespace becomes a topic, and a topic a namespace.
 
-use super::{Invalid, Piece, Template};
+use super::{Invalid, NameSource, Piece, Template};
 
 impl Template {
-    /// Reads `{db}`, `{coll}` and `{topic}`; `{{` and `}}` are braces.
+    /// Reads `{db}`, `{coll}`, `{topic}`, and fields of a record with what may stand for them, as in
+    /// `{value.tenant|key.tenant|'main'}`; `{{` and `}}` are braces.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         Self::read(text, false)
     }
@@ -32,7 +33,7 @@ impl Template {
             match (sign, &mut outer) {
                 ("{", _) => {
                     let (placeholder, after) = rest.split_once('}').ok_or_else(unpaired_brace)?;
-                    whole.pieces.push(piece(placeholder)?);
+                    whole.pieces.push(piece(placeholder, !has_groups)?);
                     rest = after;
                 }
                 ("[", None) => outer = Some(std::mem::replace(&mut whole, Self { pieces: Vec::new() })),
@@ -55,7 +56,24 @@ impl Template {
 
     /// Appends the name for these values to `out`.
     pub fn render(&self, db: &str, coll: &str, topic: &str, out: &mut String) {
-        render(&self.pieces, db, coll, topic, out);
+        self.render_with(db, coll, topic, &mut std::iter::empty(), out);
+    }
+
+    /// As [`Template::render`], with these for the pieces [`Piece::FirstOf`] in their order; without one, a `*`.
+    pub fn render_with(
+        &self,
+        db: &str,
+        coll: &str,
+        topic: &str,
+        fields: &mut dyn Iterator<Item = &str>,
+        out: &mut String,
+    ) {
+        render(&self.pieces, [db, coll, topic], fields, out);
+    }
+
+    /// Whether fields of the record make a part of the name.
+    pub fn has_fields(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::FirstOf(_)))
     }
 
     /// Whether part of the name is there only for collections.
@@ -78,10 +96,14 @@ impl Template {
                 piece => std::slice::from_ref(piece),
             }
         }
-        self.pieces.iter().flat_map(flat).filter_map(|piece| match piece {
-            Piece::Text(text) => Some(text.as_str()),
-            _ => None,
-        })
+        fn texts(piece: &Piece) -> Vec<&str> {
+            match piece {
+                Piece::Text(text) => vec![text],
+                Piece::FirstOf(sources) => sources.iter().filter_map(NameSource::text).collect(),
+                _ => Vec::new(),
+            }
+        }
+        self.pieces.iter().flat_map(flat).flat_map(texts)
     }
 
     /// The name, where no placeholder makes it depend on anything.
@@ -114,7 +136,18 @@ impl Template {
     }
 }
 
-fn render(pieces: &[Piece], db: &str, coll: &str, topic: &str, out: &mut String) {
+impl NameSource {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// `names`: of database, collection and topic.
+fn render(pieces: &[Piece], names: [&str; 3], fields: &mut dyn Iterator<Item = &str>, out: &mut String) {
+    let [db, coll, topic] = names;
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.push_str(text),
@@ -122,18 +155,42 @@ fn render(pieces: &[Piece], db: &str, coll: &str, topic: &str, out: &mut String)
             Piece::Collection => out.push_str(coll),
             Piece::Topic => out.push_str(topic),
             Piece::IfCollection(_) if coll.is_empty() => {}
-            Piece::IfCollection(pieces) => render(pieces, db, coll, topic, out),
+            Piece::IfCollection(pieces) => render(pieces, names, fields, out),
+            Piece::FirstOf(_) => out.push_str(fields.next().unwrap_or("*")),
         }
     }
 }
 
-fn piece(placeholder: &str) -> Result<Piece, Invalid> {
+fn piece(placeholder: &str, has_fields: bool) -> Result<Piece, Invalid> {
     match placeholder {
         "db" => Ok(Piece::Database),
         "coll" => Ok(Piece::Collection),
         "topic" => Ok(Piece::Topic),
-        _ => Err(Invalid(format!("has the unknown placeholder {{{placeholder}}}"))),
+        _ if has_fields => {
+            let sources: Option<_> = placeholder.split('|').map(|text| source(text.trim())).collect();
+            sources.map(Piece::FirstOf).ok_or_else(|| unknown(placeholder))
+        }
+        _ => Err(unknown(placeholder)),
     }
+}
+
+fn source(text: &str) -> Option<NameSource> {
+    if let Some(text) = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
+        return (!text.contains('\'')).then(|| NameSource::Text(text.to_owned()));
+    }
+    match (text, text.split_once('.')) {
+        ("db", _) => Some(NameSource::Database),
+        ("coll", _) => Some(NameSource::Collection),
+        ("topic", _) => Some(NameSource::Topic),
+        (_, Some((_, path))) if path.split('.').any(str::is_empty) => None,
+        (_, Some(("value", path))) => Some(NameSource::Value(path.to_owned())),
+        (_, Some(("key", path))) => Some(NameSource::Key(path.to_owned())),
+        _ => None,
+    }
+}
+
+fn unknown(placeholder: &str) -> Invalid {
+    Invalid(format!("has the unknown placeholder {{{placeholder}}}"))
 }
 
 fn unpaired_brace() -> Invalid {
@@ -197,5 +254,21 @@ mod tests {
             assert!(message(text).contains("brace"), "{text}");
         }
         assert_eq!(message(""), "is empty");
+        for text in ["{value}", "{value.}", "{value.a..b}", "{value.a|}", "{value.a|other}", "{'a}"] {
+            assert!(message(text).contains("unknown placeholder"), "{text}");
+        }
+        assert!(Template::parse_topic("{value.a}").is_err(), "a source has no record to look into");
+    }
+
+    #[test]
+    fn fields_of_the_record_are_placeholders_with_what_may_stand_for_them() {
+        let template =
+            Template::parse("{value.a.b|key.c|db|'main'}.{coll|topic}").expect("the template is sound");
+        assert!(template.has_fields() && !template.uses_topic());
+        assert_eq!((template.glob().as_str(), template.literal()), ("*.*", None));
+        assert_eq!(template.texts().collect::<Vec<_>>(), ["main", "."]);
+        let mut out = String::new();
+        template.render_with("D", "C", "T", &mut ["x", "y"].into_iter(), &mut out);
+        assert_eq!(out, "x.y");
     }
 }

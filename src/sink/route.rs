@@ -6,9 +6,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::decode;
 use crate::{
-    config::{Piece, Template},
+    config::{NameSource, Piece, Template},
     namespace::{Namespace, Patterns},
+    raw::{Document, Element, kind},
 };
 
 /// Namespaces remembered with their judgement; a topic that makes up more of them starts the memory afresh.
@@ -30,6 +32,12 @@ pub enum Error {
     /// A topic of documents must name database and collection.
     #[error("topic {0} has no dot that splits database and collection; set the sink's namespace")]
     TopicWithoutDot(String),
+    /// A field that the template needs.
+    #[error("the record has no text at {0}, of which the sink's namespace is made")]
+    NoField(String),
+    /// The key cannot be read.
+    #[error(transparent)]
+    Key(#[from] decode::Error),
     /// What the template makes is not a namespace.
     #[error("{target:?} is no namespace: {reason}")]
     Invalid {
@@ -66,16 +74,75 @@ impl Routes {
         topic: &str,
         event: Option<(&str, &str)>,
     ) -> Result<Arc<Namespace>, Error> {
-        // Neither a topic nor a database has a NUL, a collection comes last: no two inputs share a key.
+        self.target_of(template, topic, event, None, || Ok(None))
+    }
+
+    /// As [`Routes::target`], for a template that may look into the record: `value` and `key` are its documents.
+    ///
+    /// # Errors
+    /// As [`Routes::target`], and when a field is missing.
+    pub fn target_of<'a>(
+        &mut self,
+        template: &Template,
+        topic: &str,
+        event: Option<(&str, &str)>,
+        value: Option<Document<'a>>,
+        key: impl Fn() -> Result<Option<Document<'a>>, decode::Error>,
+    ) -> Result<Arc<Namespace>, Error> {
+        if !template.has_fields() {
+            return self.judged(template, topic, event, &[]);
+        }
+        let names = event.or_else(|| topic.split_once('.'));
+        let mut fields = Vec::new();
+        // A database has no dot: one in its field would move the rest of it into the collection.
+        let has_dot = |piece: &Piece| matches!(piece, Piece::Text(text) if text.contains('.'));
+        let database_pieces = template.pieces.iter().position(has_dot).unwrap_or(0);
+        for (index, piece) in template.pieces.iter().enumerate() {
+            let Piece::FirstOf(sources) = piece else { continue };
+            let mut found = None;
+            for source in sources {
+                found = match source {
+                    NameSource::Value(path) => text_at(value, path)?,
+                    NameSource::Key(path) => text_at(key()?, path)?,
+                    NameSource::Database => names.map(|(db, _)| db.to_owned()),
+                    NameSource::Collection => names.map(|(_, coll)| coll.to_owned()),
+                    NameSource::Topic => Some(topic.to_owned()),
+                    NameSource::Text(text) => Some(text.clone()),
+                };
+                if found.is_some() {
+                    break;
+                }
+            }
+            let text = found.ok_or_else(|| Error::NoField(described(sources)))?;
+            if text.contains('\0') || index < database_pieces && text.contains('.') {
+                let reason = "the database or the collection has a character that the server does not take";
+                return Err(Error::Invalid { target: text, reason });
+            }
+            fields.push(text);
+        }
+        self.judged(template, topic, event, &fields)
+    }
+
+    fn judged(
+        &mut self,
+        template: &Template,
+        topic: &str,
+        event: Option<(&str, &str)>,
+        fields: &[String],
+    ) -> Result<Arc<Namespace>, Error> {
+        // Neither a topic nor a database has a NUL, nor has a field here, and a template always has as many of them; a
+        // collection comes last: no two inputs share a key.
         self.scratch.clear();
-        for part in [topic, event.map_or("", |(db, _)| db), event.map_or("", |(_, coll)| coll)] {
+        let names = [topic, event.map_or("", |(db, _)| db)];
+        let fields_then_coll = fields.iter().map(String::as_str).chain([event.map_or("", |(_, coll)| coll)]);
+        for part in names.into_iter().chain(fields_then_coll) {
             self.scratch.extend_from_slice(part.as_bytes());
             self.scratch.push(0);
         }
         if let Some(known) = self.known.get(&self.scratch) {
             return known.clone();
         }
-        let judged = self.judge(template, topic, event).map(Arc::new);
+        let judged = self.judge(template, topic, event, fields).map(Arc::new);
         if self.known.len() >= MAX_REMEMBERED {
             self.known.clear();
         }
@@ -88,8 +155,9 @@ impl Routes {
         template: &Template,
         topic: &str,
         event: Option<(&str, &str)>,
+        fields: &[String],
     ) -> Result<Namespace, Error> {
-        let namespace = split(&render(template, topic, event)?)?;
+        let namespace = split(&render(template, topic, event, fields)?)?;
         if is_reserved(&namespace) {
             return Err(Error::Reserved(namespace));
         }
@@ -103,14 +171,39 @@ impl Routes {
     }
 }
 
-fn render(template: &Template, topic: &str, event: Option<(&str, &str)>) -> Result<String, Error> {
+/// The text at `path`; what is no text is as good as missing.
+fn text_at(document: Option<Document<'_>>, path: &str) -> Result<Option<String>, Error> {
+    let Some(document) = document else { return Ok(None) };
+    let found = document.find(path).map_err(|_| Error::NoField(path.to_owned()))?;
+    let text = found.filter(|found| found.kind == kind::STRING).and_then(Element::as_str);
+    Ok(text.map(str::to_owned))
+}
+
+fn described(sources: &[NameSource]) -> String {
+    let names = sources.iter().map(|source| match source {
+        NameSource::Value(path) => format!("value.{path}"),
+        NameSource::Key(path) => format!("key.{path}"),
+        NameSource::Database => "db".to_owned(),
+        NameSource::Collection => "coll".to_owned(),
+        NameSource::Topic => "topic".to_owned(),
+        NameSource::Text(text) => format!("'{text}'"),
+    });
+    names.collect::<Vec<_>>().join("|")
+}
+
+fn render(
+    template: &Template,
+    topic: &str,
+    event: Option<(&str, &str)>,
+    fields: &[String],
+) -> Result<String, Error> {
     let uses_names = template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection));
     let (db, coll) = match event.or_else(|| topic.split_once('.')) {
         None if uses_names => return Err(Error::TopicWithoutDot(topic.to_owned())),
         names => names.unwrap_or_default(),
     };
     let mut target = String::new();
-    template.render(db, coll, topic, &mut target);
+    template.render_with(db, coll, topic, &mut fields.iter().map(String::as_str), &mut target);
     Ok(target)
 }
 
@@ -229,6 +322,58 @@ mod tests {
         assert!(matches!(target("shop", "orders"), Err(Error::Watched(_))));
         assert!(target("copy", "orders").is_ok());
         assert!(matches!(target("shop", "orders"), Err(Error::Watched(_))), "remembered as it was judged");
+    }
+
+    #[test]
+    fn fields_of_the_record_make_the_target() {
+        let bytes = |document: bson::Document| document.to_vec().expect("writable");
+        let value = bytes(
+            bson::doc! { "tenant": "blue", "a.b": "dotted", "a": { "b": "inner", "c": "x.y" }, "n": 5, "e": "" },
+        );
+        let key = bytes(bson::doc! { "tenant": "red", "z": "a\0b" });
+        let document = |bytes| Some(Document::new(bytes).expect("sound"));
+        for (template, topic, expected) in [
+            ("{value.tenant}.{key.tenant}", "t", Ok("blue.red")),
+            ("{value.a.b}.c", "t", Ok("dotted.c")),
+            ("d.{value.a.c}", "t", Ok("d.x.y")),
+            ("{value.none|key.tenant}.c", "t", Ok("red.c")),
+            ("{value.n|'main'}.c", "t", Ok("main.c")),
+            ("d_{value.tenant}.{coll}", "shop.orders", Ok("d_blue.orders")),
+            ("{db|'none'}.{coll|topic}", "orders", Ok("none.orders")),
+            ("{db|'none'}.{coll|topic}", "shop.orders", Ok("shop.orders")),
+            ("{value.none|key.no}.c", "t", Err("no text at value.none|key.no")),
+            ("{value.n}.c", "t", Err("no text at value.n")),
+            ("{value.a.c}.c", "t", Err("does not take")),
+            ("{value.tenant}.{key.z}", "t", Err("does not take")),
+            ("{value.tenant}.{value.e}", "t", Err("empty")),
+            ("admin.{value.tenant}", "t", Err("belongs to the server")),
+        ] {
+            let template = Template::parse(template).expect("sound");
+            let found = routes().target_of(&template, topic, None, document(&value), || Ok(document(&key)));
+            match (found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found.to_string(), expected),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+                (found, expected) => panic!("{found:?}, but {expected:?} was expected"),
+            }
+        }
+        let template = Template::parse("{key.tenant|'main'}.c").expect("sound");
+        let torn = || Err(decode::Error::Key("torn".into()));
+        let found = routes().target_of(&template, "t", None, None, torn);
+        assert!(matches!(found, Err(Error::Key(_))), "{found:?}");
+        assert!(routes().target(&template, "t", None).is_ok(), "no key is no error here");
+    }
+
+    #[test]
+    fn records_of_one_topic_with_other_fields_have_other_targets() {
+        let template = Template::parse("{value.db}.c").expect("sound");
+        let mut routes = routes();
+        for name in ["one", "two", "one"] {
+            let value = bson::doc! { "db": name }.to_vec().expect("writable");
+            let value = Some(Document::new(&value).expect("sound"));
+            let found = routes.target_of(&template, "t", None, value, || Ok(None)).expect("a target");
+            assert_eq!(found.db, name);
+        }
+        assert_eq!(routes.known.len(), 2);
     }
 
     #[test]

@@ -233,3 +233,6 @@ fn metadata(record: &Record) -> Vec<u8> {
     writer.end();
     writer.into_bytes()
 }
+
+#[cfg(test)]
+mod tests;

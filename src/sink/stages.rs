@@ -147,7 +147,8 @@ impl Topic {
 
     fn document(&mut self, mut input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
         let topic = &input.record.place.partition.topic;
-        let namespace = routes.target(&self.handling.namespace, topic, None)?;
+        let value = input.value.as_ref().map(Body::document);
+        let namespace = routes.target_of(&self.handling.namespace, topic, None, value, || input.key())?;
         if let (Some(rules), Some(value)) = (self.rules(&namespace), &input.value) {
             let mut bytes = Vec::with_capacity(value.len());
             match rules.document(value.document(), &mut bytes).map_err(Refusal::Transform)? {

@@ -11,6 +11,9 @@
 
 mod parse;
 
+#[cfg(test)]
+mod tests;
+
 use super::{decode, shape::Parts};
 use crate::raw::{Document, Element, Error as RawError, Writer, kind};
 

@@ -17,6 +17,9 @@ use crate::namespace::{Namespace, Pattern, Patterns, TopicPattern, TopicPatterns
 
 /// What the server takes in one command.
 const MOST_RECORDS: u32 = 100_000;
+/// What a target can be made of.
+const TARGET_PLACEHOLDERS: &str = "{db}, {coll}, {topic}, {value.PATH}, {key.PATH}, and with what stands for a field that is \
+                                   missing, {value.PATH|key.PATH|'text'}";
 /// Each lane has a connection.
 const MOST_LANES: u32 = 256;
 
@@ -208,15 +211,15 @@ fn namespace(reader: &mut Reader<'_>, section: &Section<'_>, allow: &Patterns) -
 
 /// A sink's `namespace`: it must make a database and a collection, and not one of the server's own.
 fn namespace_template(text: &str) -> Result<Template, Invalid> {
-    let template =
-        Template::parse(text).map_err(|invalid| with_allowed(&invalid, "{db}, {coll}, {topic}"))?;
+    let template = Template::parse(text).map_err(|invalid| with_allowed(&invalid, TARGET_PLACEHOLDERS))?;
     if template.texts().any(|text| text.contains('*')) {
-        return Err(Invalid("has a *, but a target is no pattern; allowed: {db}, {coll}, {topic}".into()));
+        let invalid = Invalid("has a *, but a target is no pattern".into());
+        return Err(with_allowed(&invalid, TARGET_PLACEHOLDERS));
     }
     let glob = template.glob();
     if glob.contains('.') {
         Pattern::parse(&glob)?;
-    } else if !template.uses_topic() {
+    } else if !template.uses_topic() && !template.has_fields() {
         return Err(Invalid(
             "makes no namespace; write a database and a collection, like \"{db}.{coll}\"".into(),
         ));

@@ -3,6 +3,9 @@
 mod key;
 mod update;
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     super::{
         body::Body,

@@ -264,3 +264,66 @@ fn offset<'t>(text: &'t [u8], read: &mut Read) -> Option<&'t [u8]> {
     read.offset_seconds = (hours < 19 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))?;
     Some(rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: i64 = 1_709_210_096_000;
+
+    #[test]
+    fn iso_texts_are_read_leniently() {
+        for (text, expected) in [
+            ("2024-02-29T12:34:56Z", Some(NOON)),
+            ("2024-02-29 12:34:56", Some(NOON)),
+            ("2024-02-29T12:34:56.789", Some(NOON + 789)),
+            ("2024-02-29T12:34:56.7891239+00:00", Some(NOON + 789)),
+            ("2024-02-29T14:34:56+02", Some(NOON)),
+            ("2024-02-29 07:04:56 -0530", Some(NOON)),
+            ("2024-02-29T12:34", Some(NOON - 56_000)),
+            ("2024-02-29", Some(1_709_164_800_000)),
+            ("2023-02-29", None),
+            ("2024-02-29T25:00:00Z", None),
+            ("2024-02-29x", None),
+            ("12:34:56", None),
+            ("", None),
+        ] {
+            assert_eq!(DatePattern::default().millis(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_read_as_java_writes_them() {
+        for (pattern, text, expected) in [
+            ("dd.MM.yyyy HH:mm:ss", "29.02.2024 12:34:56", Some(NOON)),
+            ("yyyy-MM-dd'T'HH:mm:ss.SSSXXX", "2024-02-29T13:34:56.007+01:00", Some(NOON + 7)),
+            ("yyyyMMddHHmmss", "20240229123456", Some(NOON)),
+            ("d/M/yy[ HH:mm:ss]", "29/2/24 12:34:56", Some(NOON)),
+            ("d/M/yy[ HH:mm:ss]", "29/2/24", Some(1_709_164_800_000)),
+            ("yyyy-MM-dd'o''clock'", "2024-02-29o'clock", Some(1_709_164_800_000)),
+            ("yyyy-MM-dd HH:mm:ss VV", "2024-02-29 12:34:56 UTC", Some(NOON)),
+            ("yyyy-MM-dd", "2024-2-29", None),
+            ("yyyy-MM-dd", "2024-02-29T00:00", None),
+        ] {
+            let read = DatePattern::parse(pattern).expect("sound").millis(text);
+            assert_eq!(read, expected, "{pattern}: {text}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_read_are_refused() {
+        for (pattern, part) in [
+            ("yyyy-MM-dd[HH", "bracket"),
+            ("yyyy-MM-dd]", "bracket"),
+            ("yyyy-MM-dd'T", "quote"),
+            ("yyyy-MMM-dd", "more than such a number"),
+            ("yyyy-MM-dd EEE", "letter E"),
+            ("HH:mm", "no month"),
+            ("MM-dd", "no year"),
+            ("yyyy-MM-dd{", "means nothing"),
+        ] {
+            let message = DatePattern::parse(pattern).expect_err(pattern).to_string();
+            assert!(message.contains(part), "{pattern}: {message}");
+        }
+    }
+}

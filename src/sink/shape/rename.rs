@@ -61,7 +61,12 @@ pub fn check_mapping(path: &str, name: &str) -> Result<(), Invalid> {
 /// # Errors
 /// When it is none.
 pub fn parse_regex(text: &str) -> Result<Regex, Invalid> {
-    Regex::new(text).map_err(|error| Invalid(format!("is no regular expression: {error}")))
+    Regex::new(text).map_err(|error| {
+        // The lines before draw the place; a problem is one line.
+        let error = error.to_string();
+        let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        Invalid(format!("is no regular expression: {reason}"))
+    })
 }
 
 /// A regular expression for a whole path.
