@@ -33,8 +33,9 @@ mod table_tests;
 mod tests;
 
 pub use self::{
-    read::{ReadError, read_document},
+    read::{ReadError, read_document, read_plain},
     text::write_quoted,
+    wrapper::value_of_text,
     write::{Reason, Style, WriteError, write_document, write_value},
 };
 

@@ -16,7 +16,7 @@ use super::{
     route::{self, Routes},
 };
 use crate::{
-    config::{self, Handling, ValueShape},
+    config::{self, Handling, Piece, Template, ValueShape},
     namespace::{Namespace, Patterns},
     raw,
     transform::{Compiled, Transform, Verdict},
@@ -30,11 +30,14 @@ pub struct Stages {
     settings: Arc<config::Sink>,
     routes: Routes,
     topics: HashMap<Arc<str>, Topic>,
+    notes: Vec<String>,
 }
 
 /// What is made of one topic's records.
 struct Topic {
     handling: Arc<Handling>,
+    /// What its values have turned out to be.
+    shape: Option<ValueShape>,
     transform: Transform,
     /// The rules of each target.
     rules: HashMap<Arc<Namespace>, Option<Compiled>>,
@@ -97,7 +100,7 @@ impl Stages {
     /// `watched`: what the sources of this process watch in the deployment that the sink writes to.
     pub fn new(settings: Arc<config::Sink>, watched: Vec<Patterns>) -> Self {
         let routes = Routes::new(settings.allow.clone(), watched);
-        Self { settings, routes, topics: HashMap::new() }
+        Self { settings, routes, topics: HashMap::new(), notes: Vec::new() }
     }
 
     /// What becomes of `record`.
@@ -113,18 +116,41 @@ impl Stages {
                 self.topics.entry(Arc::clone(name)).or_insert(topic)
             }
         };
-        let input = decode::decode(record, &topic.handling)?;
-        match topic.handling.value {
-            ValueShape::Event => topic.event(input, &mut self.routes),
-            _ => topic.document(input, &mut self.routes),
+        let mut input = decode::decode(record, &topic.handling)?;
+        let shape = match (topic.handling.value, topic.shape, &input.value) {
+            (ValueShape::Auto, Some(shape), _) => shape,
+            (ValueShape::Auto, None, Some(value)) => {
+                let shape = plan::auto::recognise(value.document())?;
+                topic.shape = Some(shape);
+                let word = plan::auto::word(shape);
+                self.notes.push(format!("the values of topic {name} are taken for {word:?}"));
+                shape
+            }
+            (ValueShape::Auto, None, None) => return Ok(topic.early_tombstone(input, &mut self.routes)),
+            (shape, ..) => shape,
+        };
+        if topic.handling.value == ValueShape::Auto {
+            input.apply_types(&topic.handling.types, shape)?;
         }
+        match shape {
+            ValueShape::Event => topic.event(input, &mut self.routes),
+            ValueShape::Document | ValueShape::Auto => topic.document(input, &mut self.routes),
+            ValueShape::Debezium => topic.change(&input, plan::debezium::plan, &mut self.routes),
+            ValueShape::DebeziumRows => topic.change(&input, plan::rows::plan, &mut self.routes),
+            ValueShape::Qlik => topic.change(&input, plan::qlik::plan, &mut self.routes),
+        }
+    }
+
+    /// What has come out since the last call that belongs into the log, a line each.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 }
 
 impl Topic {
     fn new(handling: Arc<Handling>) -> Self {
         let transform = Transform::compile(handling.transform.clone());
-        Self { handling, transform, rules: HashMap::new() }
+        Self { handling, shape: None, transform, rules: HashMap::new() }
     }
 
     fn event(&mut self, input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
@@ -134,7 +160,11 @@ impl Topic {
             event::Read::Other(skip) => return Ok(Judged::Nothing(skip)),
         };
         let topic = &input.record.place.partition.topic;
-        let namespace = routes.target(&self.handling.namespace, topic, Some(event.namespace()))?;
+        if event.namespace().is_none() && uses_names(&self.handling.namespace) {
+            let missing = "no ns.db and ns.coll texts, which the sink's namespace is made of";
+            return Err(event::Error::NotAnEvent(missing).into());
+        }
+        let namespace = routes.target(&self.handling.namespace, topic, event.namespace())?;
         let event = match self.rules(&namespace) {
             None => event,
             Some(rules) => match transformed(rules, &event)? {
@@ -143,6 +173,37 @@ impl Topic {
             },
         };
         Ok(judged(namespace, plan::event::plan(event, &self.handling)?)?)
+    }
+
+    /// An event that says nothing of documents of MongoDB, or says it in other words.
+    fn change(
+        &mut self,
+        input: &Input<'_>,
+        plan: fn(&Input<'_>, &Handling) -> Result<Action, plan::Error>,
+        routes: &mut Routes,
+    ) -> Result<Judged, Refusal> {
+        let (filter, kind) = match plan(input, &self.handling)? {
+            Action::Write(filter, kind) => (filter, kind),
+            Action::Skip(skip) => return Ok(Judged::Nothing(skip)),
+        };
+        let value = input.value.as_ref().map(Body::document);
+        let names = value.map(plan::rows::names).transpose()?.flatten();
+        let namespace =
+            routes.target(&self.handling.namespace, &input.record.place.partition.topic, names)?;
+        let action = match self.rules(&namespace) {
+            None => Action::Write(filter, kind),
+            Some(rules) => match plan::rules::apply(rules, filter, kind)? {
+                Some(action) => action,
+                None => return Ok(Judged::Nothing(Skip::Dropped)),
+            },
+        };
+        Ok(judged(namespace, action)?)
+    }
+
+    /// A record without a value where none has had one yet. It deletes a document, if there is one that its key names;
+    /// for an event it means nothing.
+    fn early_tombstone(&mut self, input: Input<'_>, routes: &mut Routes) -> Judged {
+        self.document(input, routes).unwrap_or(Judged::Nothing(Skip::Tombstone))
     }
 
     fn document(&mut self, mut input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
@@ -172,6 +233,11 @@ impl Topic {
         }
         self.rules.get(namespace)?.as_ref()
     }
+}
+
+/// Whether targets are made of the names of databases and collections.
+fn uses_names(template: &Template) -> bool {
+    template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection))
 }
 
 fn transformed(rules: &Compiled, event: &Event) -> Result<Option<Event>, Refusal> {

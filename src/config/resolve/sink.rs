@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     super::{
         Batch, Handling, Id, Invalid, Override, ReadFormat, Sink, SinkErrors, Step, StepAction, Template,
-        TimeSeries, Tolerance, Write, WriteConcern, choice::KeyReadFormat, units::parse_duration,
+        TimeSeries, Tolerance, TypeHint, Write, WriteConcern, choice::KeyReadFormat, units::parse_duration,
     },
     Shared,
     halves::with_allowed,
@@ -95,7 +95,7 @@ fn handling(
     let types = section.section("types");
     let types = match own.filter(|_| types.keys().next().is_none()) {
         Some(own) => own.types.clone(),
-        None => texts(reader, &types),
+        None => type_hints(reader, &types),
     };
     let namespace = match given("namespace") {
         Some(own) => Some(own.namespace.clone()),
@@ -152,6 +152,27 @@ fn key_format(
         KeyReadFormat::Same => format,
         KeyReadFormat::Own(format) => Some(format),
     }
+}
+
+/// A table of fields' paths and their types.
+fn type_hints(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String, TypeHint> {
+    let hint = |path: &String| {
+        if path.split('.').any(str::is_empty) {
+            let message = "is no path of a field; write one like \"address.since\"";
+            reader.report(&section.path(path), message.into());
+            return None;
+        }
+        Some((path.clone(), reader.parse(section, path, type_hint)?))
+    };
+    section.keys().filter_map(hint).collect()
+}
+
+fn type_hint(text: &str) -> Result<TypeHint, Invalid> {
+    let words = TypeHint::WORDS;
+    words.iter().find(|(word, _)| *word == text).map(|(_, hint)| *hint).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        Invalid(format!("is no type; allowed: {}", words.join(", ")))
+    })
 }
 
 /// The texts of a table of properties.
