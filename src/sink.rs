@@ -26,6 +26,7 @@ pub mod identify;
 
 pub mod plan;
 
+pub mod ddl;
 pub mod delta;
 
 pub mod batch;
@@ -326,8 +327,18 @@ impl Flow {
     fn take(&mut self, record: Record, now: Instant) -> Result<(), Failure> {
         self.metrics.records.fetch_add(1, Relaxed);
         self.metrics.bytes.fetch_add(record.len() as u64, Relaxed);
-        match self.stages.judge(&record) {
+        let judged = self.stages.judge(&record);
+        for note in self.stages.take_notes() {
+            tracing::info!(sink = self.settings.name, "{note}");
+        }
+        match judged {
             Ok(Judged::Write(write)) => self.add(write, record, now),
+            Ok(Judged::Ddl(ddl)) => {
+                let (place, operation) = (&record.place, ddl.operation);
+                return Err(Failure::stop(format!(
+                    "{place}: {operation} events are not applied by this version; set ddl to \"ignore\""
+                )));
+            }
             Ok(Judged::Nothing(skip)) => {
                 self.tell(&skip);
                 self.metrics.skipped.fetch_add(1, Relaxed);
@@ -364,7 +375,7 @@ impl Flow {
                     );
                 }
                 Skip::Tombstone => {
-                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
+                    tracing::info!(sink, "tombstones that say nothing are skipped (told once)");
                 }
                 Skip::Dropped | Skip::Unchanged => {}
             }

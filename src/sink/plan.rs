@@ -13,6 +13,9 @@ pub mod qlik;
 pub mod rows;
 pub mod rules;
 
+#[cfg(test)]
+mod change_tests;
+
 use std::sync::Arc;
 
 use super::{

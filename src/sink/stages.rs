@@ -8,6 +8,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{
     body::Body,
+    ddl::{self, Ddl},
     decode::{self, Input},
     event::{self, Event},
     identify,
@@ -48,6 +49,8 @@ struct Topic {
 pub enum Judged {
     /// A document is written.
     Write(Write),
+    /// A collection is changed.
+    Ddl(Ddl),
     /// Nothing.
     Nothing(Skip),
 }
@@ -64,6 +67,9 @@ pub enum Refusal {
     /// It has no target, or one that it must not have.
     #[error(transparent)]
     Route(#[from] route::Error),
+    /// It changes a collection, and does not say enough or must not.
+    #[error(transparent)]
+    Ddl(#[from] ddl::Error),
     /// It cannot be transformed.
     #[error("cannot be transformed: {0}")]
     Transform(raw::Error),
@@ -83,9 +89,9 @@ impl Refusal {
     pub fn stage(&self) -> &'static str {
         match self {
             Self::Decode(_) | Self::Event(_) => "decode",
-            Self::Route(_) => "route",
+            Self::Route(_) | Self::Ddl(ddl::Error::Route(_)) => "route",
             Self::Transform(_) => "transform",
-            Self::Plan(_) => "plan",
+            Self::Ddl(_) | Self::Plan(_) => "plan",
         }
     }
 }
@@ -155,11 +161,20 @@ impl Topic {
 
     fn event(&mut self, input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
         let Some(value) = input.value else { return Ok(Judged::Nothing(Skip::Tombstone)) };
+        let topic = &input.record.place.partition.topic;
+        if self.handling.ddl == config::Ddl::Apply {
+            let target =
+                |db: &str, coll: &str| routes.target(&self.handling.namespace, topic, Some((db, coll)));
+            match ddl::read(value.document(), target)? {
+                Some(ddl::Read::Command(ddl)) => return Ok(Judged::Ddl(ddl)),
+                Some(ddl::Read::Skip(skip)) => return Ok(Judged::Nothing(skip)),
+                None => {}
+            }
+        }
         let event = match event::read(value)? {
             event::Read::Document(event) => event,
             event::Read::Other(skip) => return Ok(Judged::Nothing(skip)),
         };
-        let topic = &input.record.place.partition.topic;
         if event.namespace().is_none() && uses_names(&self.handling.namespace) {
             let missing = "no ns.db and ns.coll texts, which the sink's namespace is made of";
             return Err(event::Error::NotAnEvent(missing).into());

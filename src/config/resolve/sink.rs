@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{
-        Batch, Handling, Id, Invalid, Override, ReadFormat, Sink, SinkErrors, Step, StepAction, Template,
-        TimeSeries, Tolerance, TypeHint, Write, WriteConcern, choice::KeyReadFormat, units::parse_duration,
+        Batch, Ddl, Handling, Id, Invalid, Override, Piece, ReadFormat, Sink, SinkErrors, Step, StepAction,
+        Template, TimeSeries, Tolerance, TypeHint, Write, WriteConcern, choice::KeyReadFormat,
+        units::parse_duration,
     },
     Shared,
     halves::with_allowed,
@@ -125,6 +126,7 @@ fn handling(
         || time_series(reader, &section.section("timeseries")),
         |own| Some(own.time_series.clone()),
     );
+    refuse_ddl_of_many(reader, section, ddl, namespace.as_ref());
     Some(Handling {
         value: value?,
         format: format?,
@@ -141,6 +143,22 @@ fn handling(
         write: write?,
         time_series: time_series?,
     })
+}
+
+/// Where the target does not have the collection's name, several collections may share it, and what is done to one of
+/// them must not be done to all.
+fn refuse_ddl_of_many(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    ddl: Option<Ddl>,
+    namespace: Option<&Template>,
+) {
+    let has_name = namespace.is_none_or(|namespace| namespace.pieces.contains(&Piece::Collection));
+    if ddl == Some(Ddl::Apply) && !has_name {
+        let message =
+            "is \"apply\", but namespace has no {coll}, so that collections may share a target; add it there";
+        reader.report(&section.path("ddl"), message.into());
+    }
 }
 
 fn key_format(
