@@ -47,7 +47,7 @@ pub use self::{
     sink::{
         Batch, Ddl, Granularity, Handling, Id, IdStrategy, MissingDocument, OnTombstone, Override,
         ReadFormat, Side, Sink, SinkErrors, SinkHistoryLost, Step, StepAction, TimeSeries, Tolerance,
-        UuidFormat, ValueShape, Write, WriteBy, WriteConcern, WriteModel,
+        TypeHint, UuidFormat, ValueShape, Write, WriteBy, WriteConcern, WriteModel,
     },
     source::{
         BeforeChange, ErrorPolicy, Errors, FullDocument, Headers, Heartbeat, HistoryLost, LargeEvent,

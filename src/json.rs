@@ -34,8 +34,9 @@ mod tests;
 
 pub(crate) use self::date::days_since_1970;
 pub use self::{
-    read::{ReadError, read_document},
+    read::{ReadError, read_document, read_plain},
     text::write_quoted,
+    wrapper::value_of_text,
     write::{Reason, Style, WriteError, write_document, write_value},
 };
 

@@ -27,6 +27,7 @@ pub mod identify;
 
 pub mod plan;
 
+pub mod ddl;
 pub mod delta;
 pub mod shape;
 pub mod template;

@@ -82,7 +82,7 @@ pub struct Handling {
     /// How keys are read.
     pub key_format: ReadFormat,
     /// Types of fields, by path, where JSON has lost them.
-    pub types: BTreeMap<String, String>,
+    pub types: BTreeMap<String, TypeHint>,
     /// Event's namespace, or topic → target namespace.
     pub namespace: Template,
     /// What becomes of events about collections.
@@ -135,6 +135,50 @@ pub enum ReadFormat {
     Bson,
     /// Text that is a value by itself.
     String,
+}
+
+/// What type a field has where its JSON does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypeHint {
+    /// A date: a text such as 2020-01-01T00:00:00Z, or milliseconds since 1970.
+    Date,
+    /// An ObjectId: 24 hex digits.
+    ObjectId,
+    /// A Decimal128: a number, or one as text.
+    Decimal,
+    /// A 64-bit whole number, or one as text.
+    Long,
+    /// A 32-bit whole number, or one as text.
+    Int,
+    /// A double: a number, or one as text.
+    Double,
+    /// Bytes: base64.
+    Binary,
+    /// A UUID, as text or base64.
+    Uuid,
+    /// A timestamp: `{"t": …, "i": …}`, or seconds since 1970.
+    Timestamp,
+}
+
+impl TypeHint {
+    /// The words of the configuration.
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("date", Self::Date),
+        ("object_id", Self::ObjectId),
+        ("decimal", Self::Decimal),
+        ("long", Self::Long),
+        ("int", Self::Int),
+        ("double", Self::Double),
+        ("binary", Self::Binary),
+        ("uuid", Self::Uuid),
+        ("timestamp", Self::Timestamp),
+    ];
+
+    /// The configuration's word for it.
+    pub fn word(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(_, hint)| *hint == self);
+        found.map(|(word, _)| *word).expect("every hint has a word")
+    }
 }
 
 /// What becomes of events about collections.

@@ -13,9 +13,19 @@ use crate::raw::{Document, kind};
 
 /// Appends the one document in `text` to `out` as BSON. After an error `out` is as it was.
 pub fn read_document(text: &[u8], out: &mut Vec<u8>) -> Result<(), ReadError> {
+    read(text, false, out)
+}
+
+/// As [`read_document`], for JSON as it is: no object stands for another value, whole numbers are int64, and there
+/// are no bare words for what is no number.
+pub fn read_plain(text: &[u8], out: &mut Vec<u8>) -> Result<(), ReadError> {
+    read(text, true, out)
+}
+
+fn read(text: &[u8], is_plain: bool, out: &mut Vec<u8>) -> Result<(), ReadError> {
     let start = out.len();
     let read = match std::str::from_utf8(text) {
-        Ok(_) => Reader { text, at: 0, out, unwrapped: Vec::new(), deep_at: None }.read_all(),
+        Ok(_) => Reader { text, at: 0, is_plain, out, unwrapped: Vec::new(), deep_at: None }.read_all(),
         Err(error) => Err(Problem { at: error.valid_up_to(), expected: "UTF-8" }),
     };
     read.map_err(|problem| {
@@ -67,6 +77,7 @@ const TOO_DEEP: &str = "at most 200 nested levels";
 struct Reader<'t, 'o> {
     text: &'t [u8],
     at: usize,
+    is_plain: bool,
     out: &'o mut Vec<u8>,
     /// Room for the value of a wrapper, kept between wrappers.
     unwrapped: Vec<u8>,
@@ -121,6 +132,9 @@ impl Reader<'_, '_> {
     fn read_document_or_wrapper(&mut self, level: usize, text_start: usize) -> Result<u8, Problem> {
         let start = self.out.len();
         self.read_members(level)?;
+        if self.is_plain {
+            return Ok(kind::DOCUMENT);
+        }
         match wrapper::unwrap(&self.out[start..], &mut self.unwrapped) {
             Ok(Some(kind)) => {
                 self.out.truncate(start);
@@ -302,7 +316,7 @@ impl Reader<'_, '_> {
         let start = self.at;
         let is_negative = self.peek() == Some(b'-');
         self.at += usize::from(is_negative);
-        if is_negative && self.peek() == Some(b'I') {
+        if is_negative && self.peek() == Some(b'I') && !self.is_plain {
             return self.read_infinity(f64::NEG_INFINITY);
         }
         let whole_start = self.at;
@@ -315,7 +329,7 @@ impl Reader<'_, '_> {
             return self.push_double(start);
         }
         let value = magnitude.map(|m| if is_negative { -i128::from(m) } else { i128::from(m) });
-        if let Some(value) = value.and_then(|v| i32::try_from(v).ok()) {
+        if let Some(value) = value.filter(|_| !self.is_plain).and_then(|v| i32::try_from(v).ok()) {
             self.out.extend_from_slice(&value.to_le_bytes());
             return Ok(kind::INT32);
         }
@@ -370,6 +384,8 @@ impl Reader<'_, '_> {
             Ok(kind::BOOLEAN)
         } else if self.eat_word("null") {
             Ok(kind::NULL)
+        } else if self.is_plain {
+            Err(self.expected("a value"))
         } else if self.eat_word("NaN") {
             self.out.extend_from_slice(&f64::NAN.to_le_bytes());
             Ok(kind::DOUBLE)

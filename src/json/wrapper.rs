@@ -33,6 +33,15 @@ pub(super) fn unwrap(document: &[u8], value: &mut Vec<u8>) -> Result<Option<u8>,
     }
 }
 
+/// The value that `{name: "text"}` stands for: its kind is returned, its bytes are appended to `value`. `None` for a
+/// name that is no wrapper of text.
+///
+/// # Errors
+/// What the text should have been.
+pub fn value_of_text(name: &str, text: &[u8], value: &mut Vec<u8>) -> Result<Option<u8>, &'static str> {
+    unwrap_text(name.as_bytes(), text, value)
+}
+
 /// The elements, if there are exactly `COUNT`.
 fn members<const COUNT: usize>(document: Document<'_>) -> Option<[Element<'_>; COUNT]> {
     let mut elements = document.elements().map(|element| element.expect("the reader wrote this element"));

@@ -4,13 +4,16 @@
 //! and no server meets a damaged document. A key is read when somebody asks for it. What cannot be read is an
 //! [`Error`] that never quotes contents.
 
-use std::cell::OnceCell;
+mod connect;
+mod hints;
+
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use super::{body::Body, record::Record};
 use crate::{
-    config::{Handling, ReadFormat},
+    config::{Handling, ReadFormat, TypeHint, ValueShape},
     json,
-    raw::{self, Document, Element, kind},
+    raw::{self, Document, Element, Writer, kind},
 };
 
 /// Documents nested deeper are refused: the server takes no more, and walking them must not exhaust the stack.
@@ -30,7 +33,7 @@ pub struct Input<'a> {
 struct Key<'a> {
     bytes: Option<&'a [u8]>,
     format: ReadFormat,
-    read: OnceCell<Result<Vec<u8>, Error>>,
+    read: OnceCell<Result<Option<Vec<u8>>, Error>>,
 }
 
 /// Why a record cannot be read. Never quotes contents.
@@ -42,6 +45,17 @@ pub enum Error {
     /// The value is not BSON.
     #[error("the value is not readable as BSON: {0}")]
     ValueBson(raw::Error),
+    /// The value is not text.
+    #[error("the value is not UTF-8")]
+    ValueText,
+    /// A field is not of the type that the settings promise.
+    #[error("the field {path} is no {expected}, as the sink's types say")]
+    Type {
+        /// The field's path.
+        path: String,
+        /// The type, as the settings call it.
+        expected: &'static str,
+    },
     /// The key is neither.
     #[error("the key is not readable as a document: {0}")]
     Key(String),
@@ -52,12 +66,37 @@ pub enum Error {
 /// # Errors
 /// When its bytes are not what the format promises.
 pub fn decode<'a>(record: &'a Record, handling: &Handling) -> Result<Input<'a>, Error> {
-    let value = record.value.as_deref().map(|value| read(value, handling.format)).transpose()?;
+    let value = record.value.as_deref().map(|value| read(value, handling.format, b"value")).transpose()?;
     let key = Key { bytes: record.key.as_deref(), format: handling.key_format, read: OnceCell::new() };
-    Ok(Input { record, value: value.map(Body::whole), key })
+    let mut input = Input { record, value: value.flatten().map(Body::whole), key };
+    if handling.value != ValueShape::Auto {
+        input.apply_types(&handling.types, handling.value)?;
+    }
+    Ok(input)
 }
 
 impl Input<'_> {
+    /// Gives the value's fields the types of these paths. Of an event only what it says about the document has the
+    /// document's paths; what is neither event nor document says its types itself.
+    ///
+    /// # Errors
+    /// When a field is of none that could become its type.
+    pub fn apply_types(
+        &mut self,
+        types: &BTreeMap<String, TypeHint>,
+        shape: ValueShape,
+    ) -> Result<(), Error> {
+        let parts: &[&str] = match shape {
+            ValueShape::Event => &["fullDocument", "documentKey"],
+            ValueShape::Document | ValueShape::Auto => &[],
+            ValueShape::Debezium | ValueShape::DebeziumRows | ValueShape::Qlik => return Ok(()),
+        };
+        if let Some(value) = self.value.as_mut().filter(|_| !types.is_empty()) {
+            *value = Body::whole(hints::apply(types, value.document(), parts)?);
+        }
+        Ok(())
+    }
+
     /// The key's document, if the record has a key.
     ///
     /// # Errors
@@ -65,31 +104,67 @@ impl Input<'_> {
     pub fn key(&self) -> Result<Option<Document<'_>>, Error> {
         let Some(bytes) = self.key.bytes else { return Ok(None) };
         let read = || {
-            read(bytes, self.key.format).map_err(|error| match error {
+            read(bytes, self.key.format, b"_id").map_err(|error| match error {
                 Error::ValueJson(reason) => Error::Key(reason),
                 Error::ValueBson(reason) => Error::Key(reason.to_string()),
-                other @ Error::Key(_) => other,
+                Error::ValueText => Error::Key("it is not UTF-8".to_owned()),
+                other @ (Error::Key(_) | Error::Type { .. }) => other,
             })
         };
         match self.key.read.get_or_init(read) {
-            Ok(document) => Ok(Some(Document::new(document).expect("it was checked when it was read"))),
+            Ok(document) => Ok(document.as_deref().map(sound)),
             Err(error) => Err(error.clone()),
         }
     }
 }
 
-fn read(bytes: &[u8], format: ReadFormat) -> Result<Vec<u8>, Error> {
-    match format {
+fn sound(checked: &[u8]) -> Document<'_> {
+    Document::new(checked).expect("it was checked when it was read")
+}
+
+/// The document in `bytes`; none where they spell a null. Text that is a value by itself becomes the field `name`.
+fn read(bytes: &[u8], format: ReadFormat, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    let document = match format {
         ReadFormat::Bson => {
             check(bytes).map_err(Error::ValueBson)?;
-            Ok(bytes.to_vec())
+            bytes.to_vec()
         }
-        ReadFormat::Json | ReadFormat::PlainJson | ReadFormat::ConnectJson | ReadFormat::String => {
-            let mut document = Vec::with_capacity(bytes.len());
-            json::read_document(bytes, &mut document).map_err(|error| Error::ValueJson(error.to_string()))?;
-            Ok(document)
+        ReadFormat::Json => extended(bytes)?,
+        ReadFormat::PlainJson => return plain(bytes),
+        ReadFormat::ConnectJson => return connect::read(bytes),
+        ReadFormat::String => {
+            std::str::from_utf8(bytes).map_err(|_| Error::ValueText)?;
+            let mut writer = Writer::new(Vec::with_capacity(bytes.len() + name.len() + 12));
+            writer.begin();
+            writer.string(name, bytes);
+            writer.end();
+            writer.into_bytes()
         }
+    };
+    Ok(Some(document))
+}
+
+fn extended(text: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut document = Vec::with_capacity(text.len());
+    json::read_document(text, &mut document).map_err(|error| Error::ValueJson(error.to_string()))?;
+    Ok(document)
+}
+
+/// As Kafka Connect reads JSON without schemas: a null is no value, and a text is what a text always is to a sink,
+/// extended JSON.
+fn plain(text: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    let trimmed = text.trim_ascii();
+    if trimmed == b"null" {
+        return Ok(None);
     }
+    if trimmed.first() == Some(&b'"') {
+        let inner: String =
+            serde_json::from_slice(trimmed).map_err(|_| Error::ValueJson("expected a text".to_owned()))?;
+        return extended(inner.as_bytes()).map(Some);
+    }
+    let mut document = Vec::with_capacity(text.len() * 2);
+    json::read_plain(text, &mut document).map_err(|error| Error::ValueJson(error.to_string()))?;
+    Ok(Some(document))
 }
 
 /// Walks the whole of a document that came from outside.

@@ -14,8 +14,7 @@ pub struct Event {
     bytes: Vec<u8>,
     /// What was done.
     pub operation: Operation,
-    db: Range<usize>,
-    coll: Range<usize>,
+    namespace: Option<(Range<usize>, Range<usize>)>,
     document_key: Option<Range<usize>>,
     full_document: FullDocument,
     update: Option<Range<usize>>,
@@ -76,18 +75,15 @@ pub fn read(body: Body) -> Result<Read, Error> {
         Kind::Other(name) => return Ok(Read::Other(Skip::Operation(name))),
         Kind::Unknown => return Ok(Read::Other(Skip::UnknownOperation)),
     };
-    let ns = fields.ns.ok_or(Error::NotAnEvent("no ns document"))?;
-    let part = |name: &str, missing: &'static str| match ns.get(name) {
-        Ok(Some(element)) if element.as_str().is_some() && element.kind == kind::STRING => {
-            let range = range_in(&bytes, element.value);
-            Ok(range.start + 4..range.end - 1)
-        }
-        Ok(_) => Err(Error::NotAnEvent(missing)),
-        Err(error) => Err(Error::Malformed(error)),
+    let part = |name: &str| -> Result<Option<Range<usize>>, Error> {
+        let Some(ns) = fields.ns else { return Ok(None) };
+        let element = ns.get(name).map_err(Error::Malformed)?;
+        let text = element.filter(|element| element.kind == kind::STRING && element.as_str().is_some());
+        Ok(text.map(|element| range_in(&bytes, element.value)).map(|range| range.start + 4..range.end - 1))
     };
-    let (db, coll) = (part("db", "no ns.db text")?, part("coll", "no ns.coll text")?);
+    let namespace = part("db")?.zip(part("coll")?);
     let (document_key, full_document, update) = (fields.document_key, fields.full_document, fields.update);
-    let event = Event { db, coll, document_key, full_document, update, operation, bytes };
+    let event = Event { namespace, document_key, full_document, update, operation, bytes };
     event.check()?;
     Ok(Read::Document(event))
 }
@@ -162,16 +158,23 @@ const OTHER_OPERATIONS: &[&str] = &[
     "endOfTransaction",
 ];
 
+/// The name of an operation about something else than a document, as the server writes it.
+pub(super) fn other_operation(name: &str) -> Option<&'static str> {
+    OTHER_OPERATIONS.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
+}
+
 fn operation(name: &str) -> Kind {
-    match name {
-        "insert" => Kind::Document(Operation::Insert),
-        "update" => Kind::Document(Operation::Update),
-        "replace" => Kind::Document(Operation::Replace),
-        "delete" => Kind::Document(Operation::Delete),
-        _ => OTHER_OPERATIONS
-            .iter()
-            .find(|other| **other == name)
-            .map_or(Kind::Unknown, |other| Kind::Other(other)),
+    const DOCUMENT_OPERATIONS: [(&str, Operation); 4] = [
+        ("insert", Operation::Insert),
+        ("update", Operation::Update),
+        ("replace", Operation::Replace),
+        ("delete", Operation::Delete),
+    ];
+    // In whatever letters: some who rewrite events on the way change them.
+    let of_document = DOCUMENT_OPERATIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    match of_document {
+        Some((_, operation)) => Kind::Document(*operation),
+        None => other_operation(name).map_or(Kind::Unknown, Kind::Other),
     }
 }
 
@@ -203,12 +206,12 @@ impl Event {
         document_at(&self.bytes, 0..self.bytes.len())
     }
 
-    /// The database and collection in which it happened.
-    pub fn namespace(&self) -> (&str, &str) {
+    /// The database and collection in which it happened, if it names both.
+    pub fn namespace(&self) -> Option<(&str, &str)> {
         let text = |range: &Range<usize>| {
             std::str::from_utf8(&self.bytes[range.clone()]).expect("ns was text when the event was read")
         };
-        (text(&self.db), text(&self.coll))
+        self.namespace.as_ref().map(|(db, coll)| (text(db), text(coll)))
     }
 
     /// `documentKey`, if there is one.
@@ -264,7 +267,7 @@ mod tests {
         });
         let Ok(Read::Document(event)) = change else { panic!("{change:?}") };
         assert_eq!(event.operation, Operation::Insert);
-        assert_eq!(event.namespace(), ("shop", "or.ders"));
+        assert_eq!(event.namespace(), Some(("shop", "or.ders")));
         assert_eq!(event.document_key().map(Document::as_bytes), Some(&bytes(&doc! { "_id": 7 })[..]));
         assert_eq!(event.into_full_document().expect("there").document().as_bytes(), bytes(&full));
     }
@@ -289,8 +292,6 @@ mod tests {
             doc! { "operationType": 5 },
             doc! { "operationType": "insert", "ns": ns.clone(), "documentKey": { "_id": 1 } },
             doc! { "operationType": "insert", "ns": ns.clone(), "fullDocument": bson::Bson::Null },
-            doc! { "operationType": "insert", "ns": { "db": "d" }, "fullDocument": { "_id": 1 } },
-            doc! { "operationType": "insert", "fullDocument": { "_id": 1 } },
             doc! { "operationType": "delete", "ns": ns.clone() },
             doc! { "operationType": "delete", "ns": ns.clone(), "documentKey": 3 },
             doc! { "operationType": "update", "ns": ns.clone(), "documentKey": { "_id": 1 } },
@@ -299,6 +300,18 @@ mod tests {
             let change = event(&lacking);
             assert!(change.is_err(), "{lacking}: {change:?}");
         }
+    }
+
+    #[test]
+    fn operations_may_be_written_in_any_letters_and_without_a_namespace() {
+        for ns in [doc! {}, doc! { "ns": { "db": "d" } }, doc! { "ns": 3 }] {
+            let mut insert = doc! { "operationType": "INSERT", "fullDocument": { "_id": 1 } };
+            insert.extend(ns);
+            let Ok(Read::Document(event)) = event(&insert) else { panic!("{insert}") };
+            assert_eq!((event.operation, event.namespace()), (Operation::Insert, None));
+        }
+        let change = event(&doc! { "operationType": "DropDatabase" });
+        assert!(matches!(change, Ok(Read::Other(Skip::Operation("dropDatabase")))), "{change:?}");
     }
 
     #[test]

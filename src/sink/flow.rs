@@ -20,13 +20,14 @@ use super::{
     batch::{self, Added, Batch},
     command,
     consume::{Chunk, Consumer, Event},
+    ddl::{self, Ddl},
     plan::{Skip, Write},
     progress::{Partition, Place, Progress, Ticket},
     record::Record,
     stages::{Judged, Stages},
     write::{Target, Unwritten},
 };
-use crate::{config, retry::Failure};
+use crate::{config, kafka, retry::Failure};
 
 /// Longest time between a batch being durable and its offsets being committed.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,8 +42,8 @@ pub(super) struct Flow {
     /// What its records hold of the budget, and how much of that is too much.
     held: Vec<OwnedSemaphorePermit>,
     max_held_bytes: usize,
-    /// A write that the open batch does not take: it is the first of the next one.
-    next: Option<Box<(Write, Record)>>,
+    /// What the open batch does not take.
+    next: Option<Next>,
     /// Records that wait for the batch, and what they hold.
     backlog: VecDeque<Backlog>,
     writing: Writing,
@@ -54,6 +55,23 @@ pub(super) struct Flow {
     commit_at: Option<Instant>,
     /// Reasons to skip a record that were told.
     told: HashSet<Skip>,
+}
+
+/// What has to wait until the open batch is on its way.
+enum Next {
+    /// It is the first of the next batch.
+    Write(Box<(Write, Record)>),
+    /// A change of a collection: after all before it, before all after it.
+    Ddl(Box<(Ddl, Record)>),
+}
+
+impl Next {
+    fn record(&self) -> &Record {
+        match self {
+            Self::Write(next) => &next.1,
+            Self::Ddl(next) => &next.1,
+        }
+    }
 }
 
 struct Backlog {
@@ -196,12 +214,26 @@ impl Flow {
             let held_bytes: usize = self.held.iter().map(OwnedSemaphorePermit::num_permits).sum();
             let is_due = self.batch.deadline().is_some_and(|deadline| deadline <= now);
             let is_full = self.batch.is_full() || held_bytes >= self.max_held_bytes;
+            if self.batch.is_empty()
+                && let Some(Next::Ddl(_)) = self.next
+            {
+                if !self.start_ddl() {
+                    return Ok(());
+                }
+                continue;
+            }
             if is_due || (is_full && !self.batch.is_empty()) || self.next.is_some() {
                 if self.not_before.is_some_and(|start| start > now) || !self.start_writing(now) {
                     return Ok(());
                 }
-                if let Some(next) = self.next.take() {
-                    self.add(next.0, next.1, now);
+                match self.next.take() {
+                    Some(Next::Write(next)) => self.add(next.0, next.1, now),
+                    // Once that batch is written.
+                    ddl @ Some(Next::Ddl(_)) => {
+                        self.next = ddl;
+                        continue;
+                    }
+                    None => {}
                 }
             }
             match self.next_record() {
@@ -231,7 +263,12 @@ impl Flow {
     fn take(&mut self, record: Record, now: Instant) -> Result<(), Failure> {
         self.metrics.records.fetch_add(1, Relaxed);
         self.metrics.bytes.fetch_add(record.len() as u64, Relaxed);
-        match self.stages.judge(&record) {
+        let judged = self.stages.judge(&record);
+        for note in self.stages.take_notes() {
+            tracing::info!(sink = self.settings.name, "{note}");
+        }
+        match judged {
+            Ok(Judged::Ddl(ddl)) => self.next = Some(Next::Ddl(Box::new((ddl, record)))),
             Ok(Judged::Write(write)) if self.repair.holds(&write) => {
                 self.progress.read(&record.place);
                 self.repair.hold_behind(&write, record.clone());
@@ -257,7 +294,7 @@ impl Flow {
         let place = record.place.clone();
         match self.batch.add(write, record, now) {
             Added::Yes => self.progress.read(&place),
-            Added::CloseFirst(next) => self.next = Some(next),
+            Added::CloseFirst(next) => self.next = Some(Next::Write(next)),
         }
     }
 
@@ -273,7 +310,7 @@ impl Flow {
                     );
                 }
                 Skip::Tombstone => {
-                    tracing::info!(sink, "tombstones in a topic of events are skipped (told once)");
+                    tracing::info!(sink, "tombstones that say nothing are skipped (told once)");
                 }
                 Skip::Dropped | Skip::Unchanged => {}
             }
@@ -300,6 +337,29 @@ impl Flow {
             let outcome = target.write(closed.lanes).await;
             drop(held);
             Written { target, ticket, records: closed.records, outcome }
+        }));
+        true
+    }
+
+    /// Begins to apply the change of a collection that is next, as a batch of its own; whether the way was free.
+    fn start_ddl(&mut self) -> bool {
+        let (target, next) = match (std::mem::replace(&mut self.writing, Writing::Broken), self.next.take()) {
+            (Writing::Idle(target), Some(Next::Ddl(next))) => (target, next),
+            (writing, next) => {
+                (self.writing, self.next) = (writing, next);
+                return false;
+            }
+        };
+        let (ddl, record) = *next;
+        self.progress.read(&record.place);
+        let ticket = self.progress.close();
+        let settings = Arc::clone(&self.settings);
+        self.writing = Writing::Busy(tokio::spawn(async move {
+            let outcome = match check_partitions(settings, &record.place).await {
+                Ok(()) => ddl::run(target.client(), &ddl).await,
+                Err(failure) => Err(failure),
+            };
+            Written { target, ticket, records: vec![record], outcome: outcome.map(|()| Unwritten::default()) }
         }));
         true
     }
@@ -374,7 +434,7 @@ impl Flow {
 
     fn forget_backlog(&mut self, partitions: &[Partition]) {
         let is_kept = |place: &Place| !partitions.contains(&place.partition);
-        self.next = self.next.take().filter(|next| is_kept(&next.1.place));
+        self.next = self.next.take().filter(|next| is_kept(&next.record().place));
         for backlog in &mut self.backlog {
             let records: Vec<_> = backlog.records.by_ref().filter(|record| is_kept(&record.place)).collect();
             backlog.records = records.into_iter();
@@ -399,6 +459,25 @@ impl Writing {
         if let Self::Busy(task) = self {
             task.abort();
         }
+    }
+}
+
+/// Changes of collections have a place among those of documents only where all are in one partition.
+async fn check_partitions(settings: Arc<config::Sink>, place: &Place) -> Result<(), Failure> {
+    let topic = Arc::clone(&place.partition.topic);
+    let count = tokio::task::spawn_blocking(move || {
+        let context = kafka::Context::new(format!("sink {}", settings.name));
+        let reader = kafka::Reader::open(&settings.kafka, &context, &topic)?;
+        let count = reader.partitions().map(|partitions| partitions.len());
+        reader.close();
+        count
+    });
+    match count.await.map_err(|error| Failure::retry(format!("a look at a topic broke off: {error}")))?? {
+        1 => Ok(()),
+        count => Err(Failure::stop(format!(
+            "{place}: the event is about a collection, but the topic has {count} partitions, so its order among the \
+             changes of documents is not known; set ddl to \"ignore\", or publish to topics with one partition"
+        ))),
     }
 }
 

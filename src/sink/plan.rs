@@ -3,8 +3,18 @@
 //! Full states are written by `_id` as upserts, so that a replay converges; deltas and deletes never create anything
 //! unless they are told to.
 
+pub mod auto;
+mod columns;
+pub mod debezium;
 pub mod document;
 pub mod event;
+mod nulls;
+pub mod qlik;
+pub mod rows;
+pub mod rules;
+
+#[cfg(test)]
+mod change_tests;
 
 use std::sync::Arc;
 
@@ -114,6 +124,23 @@ pub enum Error {
     /// A tombstone where the settings allow none.
     #[error("a record without a value; on_tombstone says what to do with one")]
     Tombstone,
+    /// No event of Debezium's MongoDB connector.
+    #[error("not an event of Debezium's MongoDB connector: {0}")]
+    Debezium(&'static str),
+    /// A document in such an event that cannot be read.
+    #[error("{name} is not readable as JSON: {reason}")]
+    DebeziumText {
+        /// The event's member.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No event about a row.
+    #[error("not an event about a row of a table: {0}")]
+    Row(&'static str),
+    /// An update where the transformations need the document.
+    #[error("an update without the full document cannot be transformed; let the producer add the document")]
+    Partial,
     /// An update that cannot be applied.
     #[error(transparent)]
     Delta(#[from] delta::Error),

@@ -299,7 +299,8 @@ impl Way {
                     }
                 }
             }
-            Ok(Judged::Nothing(_)) => {}
+            // What is done to a whole collection is not done again behind what came after it.
+            Ok(Judged::Nothing(_) | Judged::Ddl(_)) => {}
             Err(refusal) => self.repair.refuse(&record, &refusal)?,
         }
         if self.batch.is_full() { self.write().await } else { Ok(()) }

@@ -8,6 +8,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{
     body::Body,
+    ddl::{self, Ddl},
     decode::{self, Input},
     event::{self, Event},
     identify,
@@ -16,7 +17,7 @@ use super::{
     route::{self, Routes},
 };
 use crate::{
-    config::{self, Handling, ValueShape},
+    config::{self, Handling, Piece, Template, ValueShape},
     namespace::{Namespace, Patterns},
     raw,
     transform::{Compiled, Transform, Verdict},
@@ -30,11 +31,14 @@ pub struct Stages {
     settings: Arc<config::Sink>,
     routes: Routes,
     topics: HashMap<Arc<str>, Topic>,
+    notes: Vec<String>,
 }
 
 /// What is made of one topic's records.
 struct Topic {
     handling: Arc<Handling>,
+    /// What its values have turned out to be.
+    shape: Option<ValueShape>,
     transform: Transform,
     /// The rules of each target.
     rules: HashMap<Arc<Namespace>, Option<Compiled>>,
@@ -45,6 +49,8 @@ struct Topic {
 pub enum Judged {
     /// A document is written.
     Write(Write),
+    /// A collection is changed.
+    Ddl(Ddl),
     /// Nothing.
     Nothing(Skip),
 }
@@ -61,6 +67,9 @@ pub enum Refusal {
     /// It has no target, or one that it must not have.
     #[error(transparent)]
     Route(#[from] route::Error),
+    /// It changes a collection, and does not say enough or must not.
+    #[error(transparent)]
+    Ddl(#[from] ddl::Error),
     /// It cannot be transformed.
     #[error("cannot be transformed: {0}")]
     Transform(raw::Error),
@@ -80,9 +89,9 @@ impl Refusal {
     pub fn stage(&self) -> &'static str {
         match self {
             Self::Decode(_) | Self::Event(_) => "decode",
-            Self::Route(_) => "route",
+            Self::Route(_) | Self::Ddl(ddl::Error::Route(_)) => "route",
             Self::Transform(_) => "transform",
-            Self::Plan(_) => "plan",
+            Self::Ddl(_) | Self::Plan(_) => "plan",
         }
     }
 }
@@ -97,7 +106,7 @@ impl Stages {
     /// `watched`: what the sources of this process watch in the deployment that the sink writes to.
     pub fn new(settings: Arc<config::Sink>, watched: Vec<Patterns>) -> Self {
         let routes = Routes::new(settings.allow.clone(), watched);
-        Self { settings, routes, topics: HashMap::new() }
+        Self { settings, routes, topics: HashMap::new(), notes: Vec::new() }
     }
 
     /// What becomes of `record`.
@@ -113,28 +122,64 @@ impl Stages {
                 self.topics.entry(Arc::clone(name)).or_insert(topic)
             }
         };
-        let input = decode::decode(record, &topic.handling)?;
-        match topic.handling.value {
-            ValueShape::Event => topic.event(input, &mut self.routes),
-            _ => topic.document(input, &mut self.routes),
+        let mut input = decode::decode(record, &topic.handling)?;
+        let shape = match (topic.handling.value, topic.shape, &input.value) {
+            (ValueShape::Auto, Some(shape), _) => shape,
+            (ValueShape::Auto, None, Some(value)) => {
+                let shape = plan::auto::recognise(value.document())?;
+                topic.shape = Some(shape);
+                let word = plan::auto::word(shape);
+                self.notes.push(format!("the values of topic {name} are taken for {word:?}"));
+                shape
+            }
+            (ValueShape::Auto, None, None) => return Ok(topic.early_tombstone(input, &mut self.routes)),
+            (shape, ..) => shape,
+        };
+        if topic.handling.value == ValueShape::Auto {
+            input.apply_types(&topic.handling.types, shape)?;
         }
+        match shape {
+            ValueShape::Event => topic.event(input, &mut self.routes),
+            ValueShape::Document | ValueShape::Auto => topic.document(input, &mut self.routes),
+            ValueShape::Debezium => topic.change(&input, plan::debezium::plan, &mut self.routes),
+            ValueShape::DebeziumRows => topic.change(&input, plan::rows::plan, &mut self.routes),
+            ValueShape::Qlik => topic.change(&input, plan::qlik::plan, &mut self.routes),
+        }
+    }
+
+    /// What has come out since the last call that belongs into the log, a line each.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 }
 
 impl Topic {
     fn new(handling: Arc<Handling>) -> Self {
         let transform = Transform::compile(handling.transform.clone());
-        Self { handling, transform, rules: HashMap::new() }
+        Self { handling, shape: None, transform, rules: HashMap::new() }
     }
 
     fn event(&mut self, input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
         let Some(value) = input.value else { return Ok(Judged::Nothing(Skip::Tombstone)) };
+        let topic = &input.record.place.partition.topic;
+        if self.handling.ddl == config::Ddl::Apply {
+            let target =
+                |db: &str, coll: &str| routes.target(&self.handling.namespace, topic, Some((db, coll)));
+            match ddl::read(value.document(), target)? {
+                Some(ddl::Read::Command(ddl)) => return Ok(Judged::Ddl(ddl)),
+                Some(ddl::Read::Skip(skip)) => return Ok(Judged::Nothing(skip)),
+                None => {}
+            }
+        }
         let event = match event::read(value)? {
             event::Read::Document(event) => event,
             event::Read::Other(skip) => return Ok(Judged::Nothing(skip)),
         };
-        let topic = &input.record.place.partition.topic;
-        let namespace = routes.target(&self.handling.namespace, topic, Some(event.namespace()))?;
+        if event.namespace().is_none() && uses_names(&self.handling.namespace) {
+            let missing = "no ns.db and ns.coll texts, which the sink's namespace is made of";
+            return Err(event::Error::NotAnEvent(missing).into());
+        }
+        let namespace = routes.target(&self.handling.namespace, topic, event.namespace())?;
         let event = match self.rules(&namespace) {
             None => event,
             Some(rules) => match transformed(rules, &event)? {
@@ -143,6 +188,37 @@ impl Topic {
             },
         };
         Ok(judged(namespace, plan::event::plan(event, &self.handling)?)?)
+    }
+
+    /// An event that says nothing of documents of MongoDB, or says it in other words.
+    fn change(
+        &mut self,
+        input: &Input<'_>,
+        plan: fn(&Input<'_>, &Handling) -> Result<Action, plan::Error>,
+        routes: &mut Routes,
+    ) -> Result<Judged, Refusal> {
+        let (filter, kind) = match plan(input, &self.handling)? {
+            Action::Write(filter, kind) => (filter, kind),
+            Action::Skip(skip) => return Ok(Judged::Nothing(skip)),
+        };
+        let value = input.value.as_ref().map(Body::document);
+        let names = value.map(plan::rows::names).transpose()?.flatten();
+        let namespace =
+            routes.target(&self.handling.namespace, &input.record.place.partition.topic, names)?;
+        let action = match self.rules(&namespace) {
+            None => Action::Write(filter, kind),
+            Some(rules) => match plan::rules::apply(rules, filter, kind)? {
+                Some(action) => action,
+                None => return Ok(Judged::Nothing(Skip::Dropped)),
+            },
+        };
+        Ok(judged(namespace, action)?)
+    }
+
+    /// A record without a value where none has had one yet. It deletes a document, if there is one that its key names;
+    /// for an event it means nothing.
+    fn early_tombstone(&mut self, input: Input<'_>, routes: &mut Routes) -> Judged {
+        self.document(input, routes).unwrap_or(Judged::Nothing(Skip::Tombstone))
     }
 
     fn document(&mut self, mut input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
@@ -173,6 +249,11 @@ impl Topic {
         }
         self.rules.get(namespace)?.as_ref()
     }
+}
+
+/// Whether targets are made of the names of databases and collections.
+fn uses_names(template: &Template) -> bool {
+    template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection))
 }
 
 fn transformed(rules: &Compiled, event: &Event) -> Result<Option<Event>, Refusal> {

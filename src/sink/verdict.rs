@@ -119,7 +119,7 @@ pub fn of_command<'a>(code: i32, mut labels: impl Iterator<Item = &'a str>) -> C
 }
 
 /// Errors that pass by themselves: elections, shutdowns, time limits, routing, overload.
-fn is_transient(code: i32) -> bool {
+pub(super) fn is_transient(code: i32) -> bool {
     matches!(
         code,
         6 // HostUnreachable

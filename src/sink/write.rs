@@ -95,6 +95,11 @@ impl Target {
         Self { client, settings, metrics, stop, shard_keys: HashMap::new(), replayed: HashMap::new() }
     }
 
+    /// The deployment.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Writes a whole batch.
     ///
     /// # Errors

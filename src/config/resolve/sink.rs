@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{
-        Batch, Handling, Invalid, Override, ReadFormat, Sink, SinkErrors, Template, Tolerance, WriteConcern,
-        choice::KeyReadFormat, units::parse_duration,
+        Batch, Ddl, Handling, Invalid, Override, Piece, ReadFormat, Sink, SinkErrors, Template, Tolerance,
+        TypeHint, WriteConcern, choice::KeyReadFormat, units::parse_duration,
     },
     Shared, document,
     halves::with_allowed,
@@ -98,7 +98,7 @@ fn handling(
     let types = section.section("types");
     let types = match own.filter(|_| types.keys().next().is_none()) {
         Some(own) => own.types.clone(),
-        None => texts(reader, &types),
+        None => type_hints(reader, &types),
     };
     let namespace = match given("namespace") {
         Some(own) => Some(own.namespace.clone()),
@@ -129,6 +129,7 @@ fn handling(
         || document::time_series(reader, &section.section("timeseries")),
         |own| Some(own.time_series.clone()),
     );
+    refuse_ddl_of_many(reader, section, ddl, namespace.as_ref());
     let handling = Handling {
         value: value?,
         format: format?,
@@ -149,6 +150,22 @@ fn handling(
     Some(handling)
 }
 
+/// Where the target does not have the collection's name, several collections may share it, and what is done to one of
+/// them must not be done to all.
+fn refuse_ddl_of_many(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    ddl: Option<Ddl>,
+    namespace: Option<&Template>,
+) {
+    let has_name = namespace.is_none_or(|namespace| namespace.pieces.contains(&Piece::Collection));
+    if ddl == Some(Ddl::Apply) && !has_name {
+        let message =
+            "is \"apply\", but namespace has no {coll}, so that collections may share a target; add it there";
+        reader.report(&section.path("ddl"), message.into());
+    }
+}
+
 fn key_format(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
@@ -160,10 +177,25 @@ fn key_format(
     }
 }
 
-/// The texts of a table of properties.
-fn texts(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String, String> {
-    let text = |key: &String| Some((key.clone(), reader.parse(section, key, |text| Ok(text.to_owned()))?));
-    section.keys().filter_map(text).collect()
+/// A table of fields' paths and their types.
+fn type_hints(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String, TypeHint> {
+    let hint = |path: &String| {
+        if path.split('.').any(str::is_empty) {
+            let message = "is no path of a field; write one like \"address.since\"";
+            reader.report(&section.path(path), message.into());
+            return None;
+        }
+        Some((path.clone(), reader.parse(section, path, type_hint)?))
+    };
+    section.keys().filter_map(hint).collect()
+}
+
+fn type_hint(text: &str) -> Result<TypeHint, Invalid> {
+    let words = TypeHint::WORDS;
+    words.iter().find(|(word, _)| *word == text).map(|(_, hint)| *hint).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        Invalid(format!("is no type; allowed: {}", words.join(", ")))
+    })
 }
 
 fn write_concern(text: &str) -> Result<WriteConcern, Invalid> {

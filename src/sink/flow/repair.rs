@@ -174,7 +174,7 @@ impl Repair {
     ) -> Result<Alone, Failure> {
         let write = match stages.judge(record) {
             Ok(Judged::Write(write)) => write,
-            Ok(Judged::Nothing(_)) => return Ok(Alone::Written),
+            Ok(Judged::Nothing(_) | Judged::Ddl(_)) => return Ok(Alone::Written),
             Err(refusal) => return Ok(Alone::Refused(Letter::unreadable(record.clone(), &refusal))),
         };
         let key = key_of(&write);
