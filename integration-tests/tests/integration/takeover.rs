@@ -132,7 +132,7 @@ async fn a_sink_goes_on_where_the_group_of_a_connector_stands() -> Result<()> {
             toml = text;
         }
         let mut daemon = scene.daemon(&toml)?;
-        daemon.start_with(&["--exit-when-idle"])?;
+        daemon.start_with(&["--exit-when-idle", "1s"])?;
         ensure!(daemon.exit(SOON).await?.success(), "{}", daemon.tail());
         let mut ids: Vec<i32> = Vec::new();
         let mut copied = scene.copied("orders").find(Document::new()).await?;

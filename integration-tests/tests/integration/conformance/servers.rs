@@ -42,7 +42,7 @@ async fn conformance_of_collections() -> Result<()> {
         let imported = import::import(&connectors, Some(&worker), Some(&scene.name));
         ensure!(imported.can_run(), "{:?}", imported.remarks);
         let mut daemon = scene.daemon(imported.toml.as_deref().context("a configuration")?)?;
-        daemon.start_with(&["--exit-when-idle"])?;
+        daemon.start_with(&["--exit-when-idle", "1s"])?;
         let status = daemon.exit(SOON).await?;
         ensure!(status.success(), "the daemon ended with {status}");
         let mut failures = Vec::new();
