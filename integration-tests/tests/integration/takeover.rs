@@ -1,4 +1,4 @@
-//! `millrace import --take-over`: a pipeline goes on where a connector of Kafka Connect stands.
+//! `millrace import --take-over`: a pipeline goes on where connectors of Kafka Connect stand.
 
 use std::{
     fs,
@@ -12,6 +12,10 @@ use integration_tests::{
     daemon, ledger,
     scene::{Scene, says},
     servers, topic, wait,
+};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
 };
 use serde_json::{Value, json};
 
@@ -96,6 +100,108 @@ async fn a_connector_that_may_still_run_is_not_taken_over() -> Result<()> {
         member.terminate().await
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_goes_on_where_the_group_of_a_connector_stands() -> Result<()> {
+    Scene::play(servers::shared().await?, "sink_taken_over", async |scene| {
+        let (kafka, topic) = (&scene.addresses.kafka, topic_of(scene));
+        let connector = sink_connector(scene)?;
+        servers::create_topic(kafka, &topic, 1).await?;
+        let entry = |id: i32| (None, Some(json!({ "_id": id }).to_string().into_bytes()));
+        topic::write(kafka, &[], &topic, (0..BEFORE + AFTER).map(entry).collect()).await?;
+
+        let refused = async |words: &[&str]| {
+            let (code, _, remarks) =
+                import(scene, &connector, &["--take-over", "--connector-stopped"]).await?;
+            ensure!(code == Some(1), "{remarks}");
+            says(&remarks, words)
+        };
+        let group = format!("connect-{}", scene.name);
+        refused(&["not taken over", "has committed nothing"]).await?;
+        let member = Member::join(kafka, &group, &topic).await?;
+        refused(&["not taken over", &group, "has 1 members"]).await?;
+        member.commit_and_leave(&topic, BEFORE.into()).await?;
+
+        let place = format!("{topic}[0] at {BEFORE}");
+        let mut toml = String::new();
+        for _ in 0..2 {
+            let (code, text, remarks) = import(scene, &connector, &["--take-over"]).await?;
+            ensure!(code == Some(0), "{remarks}");
+            says(&remarks, &["taken over from group connect-", "to group millrace.", &place])?;
+            toml = text;
+        }
+        let mut daemon = scene.daemon(&toml)?;
+        daemon.start_with(&["--exit-when-idle", "1s"])?;
+        ensure!(daemon.exit(SOON).await?.success(), "{}", daemon.tail());
+        let mut ids: Vec<i32> = Vec::new();
+        let mut copied = scene.copied("orders").find(Document::new()).await?;
+        while copied.advance().await? {
+            ids.push(copied.current().get_i32("_id")?);
+        }
+        ids.sort_unstable();
+        ensure!(ids == (BEFORE..BEFORE + AFTER).collect::<Vec<_>>(), "{ids:?}");
+
+        refused(&["not taken over", "has gone on by itself"]).await?;
+        daemon.start_ready().await?;
+        wait::until("the refusal", SOON, async || refused(&["the sink is running"]).await.map(Some)).await?;
+        daemon.terminate().await
+    })
+    .await
+}
+
+/// A consumer such as a sink connector has.
+struct Member(BaseConsumer);
+
+impl Member {
+    /// Joins `group`, and waits for partitions of `topic`.
+    async fn join(kafka: &str, group: &str, topic: &str) -> Result<Self> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", kafka)
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .create()?;
+        consumer.subscribe(&[topic])?;
+        wait::until("partitions", SOON, async || {
+            // What is polled is not needed; polling is what makes a member.
+            tokio::task::block_in_place(|| consumer.poll(Duration::from_millis(100))).transpose()?;
+            Ok((consumer.assignment()?.count() > 0).then_some(()))
+        })
+        .await?;
+        Ok(Self(consumer))
+    }
+
+    /// Commits `next_offset` of the first partition, and leaves the group.
+    async fn commit_and_leave(self, topic: &str, next_offset: i64) -> Result<()> {
+        let topic = topic.to_owned();
+        let leaving = tokio::task::spawn_blocking(move || -> Result<()> {
+            let mut offsets = TopicPartitionList::new();
+            offsets.add_partition_offset(&topic, 0, Offset::Offset(next_offset))?;
+            self.0.commit(&offsets, CommitMode::Sync)?;
+            drop(self.0);
+            Ok(())
+        });
+        leaving.await?
+    }
+}
+
+/// A sink connector's file; the worker's is beside it.
+fn sink_connector(scene: &Scene) -> Result<PathBuf> {
+    connector(scene)?;
+    let config = json!({
+        "connector.class": "com.mongodb.kafka.connect.MongoSinkConnector",
+        "connection.uri": scene.addresses.mongodb_uri,
+        "topics": topic_of(scene),
+        "database": scene.pair.copy,
+        "collection": "orders",
+        "document.id.strategy": "com.mongodb.kafka.connect.sink.processor.id.strategy.ProvidedInValueStrategy",
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+    });
+    let path = scene.path("sink.json");
+    fs::write(&path, json!({ "name": scene.name, "config": config }).to_string())?;
+    Ok(path)
 }
 
 fn topic_of(scene: &Scene) -> String {

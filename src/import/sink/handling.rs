@@ -197,7 +197,11 @@ fn partial(reader: &mut Reader<'_>, side: &str, table: &mut Table) {
     let own = format!("{STRATEGY}.partial.{side}.projection");
     let type_key = format!("{own}.type");
     let projection = if reader.word(&type_key).is_empty() { format!("{side}.projection") } else { own };
-    let paths = steps::paths(reader, &format!("{projection}.list"));
+    let list_key = format!("{projection}.list");
+    let paths = steps::paths(reader, &list_key);
+    if paths.is_empty() {
+        reader.lack(&list_key, "names no field, of which an _id could be made");
+    }
     match reader.word(&format!("{projection}.type")).as_str() {
         "allowlist" | "whitelist" => table.put("allow", paths),
         "blocklist" | "blacklist" => table.put("block", paths),
@@ -237,6 +241,9 @@ fn write(reader: &mut Reader<'_>, is_time_series: bool) -> Table {
         "DefaultWriteModelStrategy" | "" if is_time_series => ("insert", "id", false),
         _ => ("replace", "id", false),
     };
+    if is_time_series && (by != "id" || !["replace", "insert"].contains(&model)) {
+        reader.lack(WRITE, "asks for more than inserts, and a time series takes nothing else");
+    }
     let mut table = Table::default();
     table.put_unless(&"replace", "model", model);
     table.put_unless(&"id", "by", by);
@@ -284,13 +291,25 @@ fn time_series(reader: &mut Reader<'_>) -> Table {
     let converts = reader.flag("timeseries.timefield.auto.convert");
     table.put_unless(&false, "convert", converts);
     if converts {
-        let format = escaped(reader.text("timeseries.timefield.auto.convert.date.format"));
-        table.put_unless(&String::new(), "date_format", format);
+        date_format(reader, &mut table);
         if !reader.text(locale).trim().is_empty() {
             reader.lack(locale, "names of months and days are read in English alone");
         }
     }
     table
+}
+
+/// Patterns of numbers mean the same to both; names of months and days are not read.
+fn date_format(reader: &mut Reader<'_>, table: &mut Table) {
+    const KEY: &str = "timeseries.timefield.auto.convert.date.format";
+    let format = reader.text(KEY);
+    let unquoted: String = format.split('\'').step_by(2).collect();
+    let other = unquoted.chars().find(|c| c.is_alphabetic() && !"yuMdHmsSXZV".contains(*c));
+    if let Some(other) = other.or_else(|| unquoted.contains("MMM").then_some('M')) {
+        reader.lack(KEY, format!("has the letter {other} for what is no number; only numbers are read"));
+    } else {
+        table.put_unless(&String::new(), "date_format", escaped(format));
+    }
 }
 
 /// How values and keys are read.

@@ -66,13 +66,17 @@ fn step<const N: usize>(on: &str, entries: [(&str, Value); N]) -> Table {
     step
 }
 
-fn list(reader: &Reader<'_>, side: &str, action: &str) -> Table {
+fn list(reader: &mut Reader<'_>, side: &str, action: &str) -> Table {
     step(side, [(action, paths(reader, &format!("{side}.projection.list")).into())])
 }
 
 /// The paths of a list.
-pub(super) fn paths(reader: &Reader<'_>, key: &str) -> Vec<String> {
-    reader.list(key).iter().map(|path| escaped(path)).collect()
+pub(super) fn paths(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
+    let paths = reader.list(key);
+    if let Some(path) = paths.iter().find(|path| path.split('.').any(str::is_empty)) {
+        reader.lack(key, format!("{path:?} has an empty name in it"));
+    }
+    paths.iter().map(|path| escaped(path)).collect()
 }
 
 /// The rules of `key`, each with these members, which are texts.

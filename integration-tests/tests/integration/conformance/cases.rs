@@ -79,7 +79,8 @@ impl Case {
     }
 }
 
-fn topic_of(record: &Document) -> &str {
+/// The topic of a sink's record.
+pub(super) fn topic_of(record: &Document) -> &str {
     record.get_str("topic").unwrap_or("t1")
 }
 

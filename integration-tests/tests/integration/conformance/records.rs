@@ -186,7 +186,7 @@ fn part(what: &str, own: Option<&[u8]>, expected: Option<&Bson>) -> Result<(), S
 }
 
 /// Plain JSON that was read as Extended JSON.
-fn plain(value: &Bson) -> serde_json::Value {
+pub(super) fn plain(value: &Bson) -> serde_json::Value {
     let bytes = bson::serialize_to_vec(&bson::doc! { "value": value.clone() }).expect("a document");
     let mut text = Vec::new();
     let document = raw::Document::new(&bytes).expect("a document");

@@ -55,7 +55,7 @@ pub(super) fn equal<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-fn refused(imported: &Imported, key: &str) -> Result<(), Mismatch> {
+pub(super) fn refused(imported: &Imported, key: &str) -> Result<(), Mismatch> {
     let mut refusals = imported.remarks.iter().filter(|remark| remark.weight == Weight::Refused);
     if imported.toml.is_none() && refusals.any(|remark| remark.to_string().contains(key)) {
         return Ok(());
@@ -64,7 +64,7 @@ fn refused(imported: &Imported, key: &str) -> Result<(), Mismatch> {
 }
 
 /// The settings, as the daemon loads them.
-fn settings(case: &Case, imported: &Imported) -> Result<Settings, Mismatch> {
+pub(super) fn settings(case: &Case, imported: &Imported) -> Result<Settings, Mismatch> {
     static FILES: AtomicUsize = AtomicUsize::new(0);
     if !imported.can_run() {
         let remarks: Vec<String> = imported.remarks.iter().map(ToString::to_string).collect();
