@@ -3,6 +3,7 @@
 mod ask;
 mod config;
 mod import;
+mod pause;
 mod run;
 mod snapshot;
 mod status;
@@ -72,6 +73,23 @@ enum Command {
         #[arg(long)]
         cancel: bool,
     },
+    /// Asks a running daemon to read nothing more for a sink: `millrace pause copy`. Its consumer group keeps the member,
+    /// what was read already is written, and it goes on at `millrace resume copy` or when the daemon starts anew.
+    Pause {
+        /// The configuration file of that daemon.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        /// The sink's name in it.
+        sink: String,
+    },
+    /// Asks a running daemon to go on with a sink that is paused.
+    Resume {
+        /// The configuration file of that daemon.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        /// The sink's name in it.
+        sink: String,
+    },
     /// Asks a running daemon whether it is ready: exit code 0 when all halves are working, else 1 and which are not.
     Status {
         /// The configuration file of that daemon.
@@ -100,6 +118,8 @@ pub fn main() -> ExitCode {
             import::main(worker.as_deref(), name.as_deref(), &connectors, take_over)
         }
         Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
+        Command::Pause { config, sink } => pause::main(&config, &sink, true),
+        Command::Resume { config, sink } => pause::main(&config, &sink, false),
         Command::Status { config } => status::main(&config),
     }
 }

@@ -195,6 +195,8 @@ const SINK: &[Key] = &[
     key("lanes", Kind::Integer, Default::Integer(2)),
     // Stopping is the only answer that loses nothing silently.
     key("on_history_lost", Kind::Choice(words::<SinkHistoryLost>), Default::Text("fail")),
+    // Two processes with one id would throw each other out, so nobody has one without asking for it.
+    key("instance_id", Kind::Text, Default::Text("")),
     table("batch", BATCH),
     table("mongodb", MONGODB),
     table("kafka", KAFKA),

@@ -10,6 +10,8 @@ use crate::namespace::{Glob, Namespace, Pattern, Patterns, TopicPattern, TopicPa
 
 /// What the server takes in one command.
 const MOST_RECORDS: u32 = 100_000;
+/// What Kafka takes.
+const MOST_INSTANCE_ID: usize = 249;
 /// Each lane has a connection.
 const MOST_LANES: u32 = 256;
 
@@ -55,6 +57,7 @@ fn sink(reader: &mut Reader<'_>, name: String, section: &Section<'_>, shared: &S
     let allow = reader.required_list(section, "allow", "[\"*\"]", Pattern::parse);
     let lanes = reader.integer(section, "lanes", 1..=MOST_LANES);
     let on_history_lost = reader.choice(section, "on_history_lost");
+    let instance_id = reader.parse(section, "instance_id", instance_id);
     let batch = batch(reader, &section.section("batch"));
     let allow = Patterns { include: allow, exclude: Vec::new() };
     let namespace = namespace?;
@@ -71,7 +74,19 @@ fn sink(reader: &mut Reader<'_>, name: String, section: &Section<'_>, shared: &S
         batch: batch?,
         lanes: usize::try_from(lanes?).expect("a lane count fits"),
         on_history_lost: on_history_lost?,
+        instance_id: instance_id?,
     })
+}
+
+/// A member's name as the group takes it.
+fn instance_id(text: &str) -> Result<String, Invalid> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.len() > MOST_INSTANCE_ID || matches!(text, "." | "..") || !text.chars().all(is_allowed) {
+        return Err(Invalid(format!(
+            "{text:?} is no member's name; allowed: letters, digits, \".\", \"_\" and \"-\", at most {MOST_INSTANCE_ID}"
+        )));
+    }
+    Ok(text.to_owned())
 }
 
 fn batch(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Batch> {
