@@ -1,10 +1,11 @@
 //! HTTP: health, readiness, metrics, status.
 //!
 //! `/healthz` says that the process lives, `/readyz` whether every half is working (and which is not, and why); neither
-//! needs a token. `/status`, `/metrics` and `/sources/…` need `admin.token` where one is set, which it is unless the
+//! needs a token. `/status`, `/metrics`, `/sources/…` and `/sinks/…` need `admin.token` where one is set, which it is unless the
 //! interface listens on loopback. The `Host` header is checked, so that a page in somebody's browser cannot reach the interface by a name of its own.
 
 mod metrics;
+mod sinks;
 mod sources;
 
 use std::{
@@ -48,6 +49,8 @@ pub async fn start(settings: &Settings, status: Arc<Status>) -> Result<AbortHand
         .route("/status", get(report))
         .route("/metrics", get(metrics_text))
         .route("/sources/{name}/snapshot", post(sources::snapshot).delete(sources::cancel))
+        .route("/sinks/{name}/pause", post(sinks::pause))
+        .route("/sinks/{name}/resume", post(sinks::resume))
         .layer(middleware::from_fn_with_state(token, check_token));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -133,6 +136,9 @@ fn half_report(half: &Half) -> Value {
         "ready": half.ready.load(Relaxed),
         "restarts": half.restarts.load(Relaxed),
     });
+    if let Some(pause) = &half.pause {
+        report["paused"] = json!(pause.is_wanted());
+    }
     let state = serde_json::to_value(half.state()).unwrap_or_default();
     let numbers = match &half.metrics {
         Metrics::Source(metrics) => json!({

@@ -160,13 +160,17 @@ impl Halves {
         let watched: Vec<_> = settings.sources.iter().map(|s| (s.mongodb.clone(), s.watch.clone())).collect();
         for sink in &settings.sinks {
             let metrics = Arc::new(sink::Metrics::default());
-            let half = halves.add(Half::new(sink.name.clone(), Metrics::Sink(Arc::clone(&metrics))));
+            let pause = Arc::<sink::Pause>::default();
+            let mut half = Half::new(sink.name.clone(), Metrics::Sink(Arc::clone(&metrics)));
+            half.pause = Some(Arc::clone(&pause));
+            let half = halves.add(half);
             let context = sink::Context {
                 settings: Arc::new(sink.clone()),
                 group: sink_group(&settings.name, &sink.name),
                 memory_bytes,
                 watched: watched.clone(),
                 metrics,
+                pause,
                 stop: stop.clone(),
                 ready: Arc::clone(&half.ready),
             };

@@ -4,6 +4,7 @@ mod ask;
 mod config;
 mod dlq;
 mod import;
+mod pause;
 mod run;
 mod snapshot;
 mod status;
@@ -78,6 +79,23 @@ enum Command {
     /// Works on what sinks could not write.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Asks a running daemon to read nothing more for a sink: `millrace pause copy`. Its consumer group keeps the member,
+    /// what was read already is written, and it goes on at `millrace resume copy` or when the daemon starts anew.
+    Pause {
+        /// The configuration file of that daemon.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        /// The sink's name in it.
+        sink: String,
+    },
+    /// Asks a running daemon to go on with a sink that is paused.
+    Resume {
+        /// The configuration file of that daemon.
+        #[arg(long, default_value = "config.toml")]
+        config: PathBuf,
+        /// The sink's name in it.
+        sink: String,
+    },
     /// Asks a running daemon whether it is ready: exit code 0 when all halves are working, else 1 and which are not.
     Status {
         /// The configuration file of that daemon.
@@ -123,6 +141,8 @@ pub fn main() -> ExitCode {
         }
         Command::Snapshot { config, source, namespaces, .. } => snapshot::main(&config, &source, &namespaces),
         Command::Dlq(DlqCommand::Replay { config, sink }) => dlq::replay(&config, &sink),
+        Command::Pause { config, sink } => pause::main(&config, &sink, true),
+        Command::Resume { config, sink } => pause::main(&config, &sink, false),
         Command::Status { config } => status::main(&config),
         Command::Verify(arguments) => verify::main(&arguments),
     }

@@ -62,7 +62,7 @@ use std::{
 use mongodb::bson::doc;
 use tokio_util::sync::CancellationToken;
 
-pub use self::consume::is_drained;
+pub use self::consume::{Pause, is_drained};
 use self::{
     consume::Consumer,
     dead_letter::DeadLetters,
@@ -89,6 +89,8 @@ pub struct Context {
     pub watched: Vec<(config::Mongodb, Patterns)>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
+    /// Whether it is paused.
+    pub pause: Arc<Pause>,
     /// Cancelled when it has to drain and return.
     pub stop: CancellationToken,
     /// Set while it is connected to both sides.
@@ -132,7 +134,7 @@ pub struct Metrics {
 /// # Errors
 /// Why it cannot go on, and whether to start it again.
 pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failure> {
-    let Context { settings, group, memory_bytes, watched, metrics, stop, ready } = context;
+    let Context { settings, group, memory_bytes, watched, metrics, pause, stop, ready } = context;
     let admin = client.database("admin");
     tokio::select! {
         reply = admin.run_command(doc! { "ping": 1 }) => {
@@ -140,7 +142,7 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
         }
         () = stop.cancelled() => return Ok(()),
     }
-    let consumer = Consumer::start(&settings, &group, memory_bytes, &metrics)?;
+    let consumer = Consumer::start(&settings, &group, memory_bytes, &metrics, &pause)?;
     let watched =
         watched.into_iter().filter(|(mongodb, _)| *mongodb == settings.mongodb).map(|(_, watched)| watched);
     let stages = Stages::new(Arc::clone(&settings), watched.collect());

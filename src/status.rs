@@ -34,6 +34,8 @@ pub struct Half {
     pub restarts: AtomicU64,
     /// Where a source is asked for snapshots.
     pub requests: Option<Arc<source::Requests>>,
+    /// Where a sink is paused.
+    pub pause: Option<Arc<sink::Pause>>,
     state: Mutex<State>,
 }
 
@@ -74,6 +76,7 @@ impl Half {
             ready: Arc::default(),
             restarts: AtomicU64::default(),
             requests: None,
+            pause: None,
             state: Mutex::new(State::Running),
         }
     }

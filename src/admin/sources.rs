@@ -22,7 +22,7 @@ use crate::{
 /// How long a source may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Outcome = Result<(StatusCode, Json<Value>), (StatusCode, String)>;
+pub(super) type Outcome = Result<(StatusCode, Json<Value>), (StatusCode, String)>;
 
 /// Which collections to copy.
 #[derive(Deserialize)]
@@ -52,15 +52,21 @@ pub(super) async fn cancel(
 }
 
 async fn ask(status: &Status, name: &str, headers: &HeaderMap, ask: Ask) -> Outcome {
-    if headers.contains_key(header::ORIGIN) {
-        return Err((StatusCode::FORBIDDEN, "requests from web pages are refused\n".to_owned()));
-    }
+    check_origin(headers)?;
     let requests = find(status, name)?;
     let refused = |reason| (StatusCode::CONFLICT, format!("{reason}\n"));
     match tokio::time::timeout(PATIENCE, requests.ask(ask)).await {
         Ok(answer) => answer.map(|answer| (StatusCode::ACCEPTED, Json(report(&answer)))).map_err(refused),
         Err(_) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("source {name} does not answer now\n"))),
     }
+}
+
+/// Refuses what a page in somebody's browser sends.
+pub(super) fn check_origin(headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+    if headers.contains_key(header::ORIGIN) {
+        return Err((StatusCode::FORBIDDEN, "requests from web pages are refused\n".to_owned()));
+    }
+    Ok(())
 }
 
 fn find<'a>(status: &'a Status, name: &str) -> Result<&'a Requests, (StatusCode, String)> {

@@ -58,6 +58,7 @@ fn run(settings: &Settings, name: &str) -> Result<sink::replay::Report, Failure>
             watched: watched.collect(),
             metrics: Arc::default(),
             stop: CancellationToken::new(),
+            pause: Arc::default(),
             ready: Arc::new(AtomicBool::new(false)),
         };
         sink::replay::replay(client, context).await

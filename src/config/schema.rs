@@ -209,6 +209,8 @@ const SINK: &[Key] = &[
     key("unique_conflict_timeout", Kind::Duration, Default::Text("30s")),
     // Stopping is the only answer that loses nothing silently.
     key("on_history_lost", Kind::Choice(words::<SinkHistoryLost>), Default::Text("fail")),
+    // Two processes with one id would throw each other out, so nobody has one without asking for it.
+    key("instance_id", Kind::Text, Default::Text("")),
     key("transform", Kind::Tables(TRANSFORM), Default::None),
     key("step", Kind::Tables(STEP), Default::None),
     table("id", ID),

@@ -43,6 +43,8 @@ pub struct Sink {
     pub errors: SinkErrors,
     /// What to do when a committed offset is no longer in the topic.
     pub on_history_lost: SinkHistoryLost,
+    /// The name under which the group keeps this member's partitions over a restart; empty for none.
+    pub instance_id: String,
 }
 
 impl Sink {

@@ -7,6 +7,7 @@
 //!   assigned again;
 //! - a revoked partition is given up only after the loop has answered (or took too long), its offsets committed;
 //! - a partition starts at the group's committed offset, at its beginning if there is none, and never jumps silently;
+//! - while the operator has paused the sink, nothing is read, and the group keeps the member all the same;
 //! - no more bytes are under way than the budget says; when it is used up for long, the partitions are paused, so that
 //!   the group does not take this member for dead.
 
@@ -31,10 +32,12 @@ use super::{Metrics, progress::Partition, record::Record};
 use crate::{config, kafka, retry::Failure};
 
 mod drained;
+mod pause;
 mod rebalance;
 mod topics;
 
 pub use drained::is_drained;
+pub use pause::Pause;
 
 /// Longest wait for a record; commits and topics are looked after in between.
 const POLL: Duration = Duration::from_millis(100);
@@ -106,12 +109,13 @@ impl Consumer {
         group: &str,
         memory_bytes: usize,
         metrics: &Arc<Metrics>,
+        pause: &Arc<Pause>,
     ) -> Result<Self, Failure> {
         let (events_in, events) = mpsc::channel(MAX_EVENTS);
         let (orders, orders_out) = mpsc::channel(MAX_ORDERS);
         let (finish, finished) = oneshot::channel();
         let closing = Arc::new(AtomicBool::new(false));
-        let listener = Listener::new(settings, &events_in, metrics, &closing);
+        let listener = Listener::new(settings, &events_in, metrics, &closing, pause);
         let context = listener.kafka.clone();
         let consumer: BaseConsumer<Listener> = client_config(settings, group, memory_bytes)
             .create_with_context(listener)
@@ -166,6 +170,14 @@ impl Consumer {
     }
 }
 
+/// To start again would throw the other process out, which would do the same.
+fn fenced(settings: &config::Sink) -> Failure {
+    Failure::stop(format!(
+        "another process has joined the group as {:?}; give each its own instance_id",
+        settings.instance_id
+    ))
+}
+
 /// Above the lowest that brokers take by default (6 s), and three heartbeats of 3 s.
 const SESSION_TIMEOUT_MS: &str = "10000";
 
@@ -194,6 +206,9 @@ fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> C
         ("auto.offset.reset", "error"),
     ] {
         client.set(property, value);
+    }
+    if !settings.instance_id.is_empty() {
+        client.set("group.instance.id", settings.instance_id.as_str());
     }
     // After a crash the group waits this long for the dead member before it gives the partitions to the next one.
     // librdkafka's 45 s are made for Java's pauses; a user's own value wins.
@@ -252,6 +267,8 @@ impl Reader {
             Ended::Failed => self.last_order(),
         };
         self.commit(&offsets, CommitMode::Sync);
+        // A consumer that comes after this one has to pause anew.
+        self.consumer.context().pause.set_in_force(false);
         // Dropping the consumer leaves the group and waits for that; callbacks only let go from here on.
         self.consumer.context().closing.store(true, Relaxed);
     }
@@ -271,6 +288,7 @@ impl Reader {
         if let Err(failure) = self.topics.refresh(&self.consumer, &self.context, &self.events) {
             return self.fail(failure);
         }
+        self.follow_pause()?;
         if self.blocked.is_some() {
             return self.step_blocked();
         }
@@ -299,6 +317,25 @@ impl Reader {
             self.pause();
         }
         Ok(())
+    }
+
+    /// Does what the operator wants. Polling goes on while all is paused, so the group keeps this member.
+    fn follow_pause(&self) -> Result<(), Ended> {
+        let pause = &self.consumer.context().pause;
+        match (pause.is_wanted(), pause.is_in_force()) {
+            (true, false) => {
+                self.pause();
+                tracing::info!(sink = self.settings.name, "paused");
+                pause.set_in_force(true);
+                Ok(())
+            }
+            (false, true) => {
+                tracing::info!(sink = self.settings.name, "resumed");
+                pause.set_in_force(false);
+                self.resume()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn obey(&mut self) -> Result<(), Ended> {
@@ -336,7 +373,14 @@ impl Reader {
         let code = kafka::code(error);
         match (error, code) {
             (KafkaError::PartitionEOF(_), _) => None,
-            (KafkaError::MessageConsumptionFatal(_), _) => Some(Failure::retry(format!("{what}: {code}"))),
+            (KafkaError::MessageConsumptionFatal(_), _) => {
+                // The error itself says only that it is fatal.
+                let code = self.consumer.client().fatal_error().map_or(code, |(code, _)| code);
+                Some(match code {
+                    RDKafkaErrorCode::FencedInstanceId => fenced(&self.settings),
+                    _ => Failure::retry(format!("{what}: {code}")),
+                })
+            }
             // The next start looks at each partition, names it and follows on_history_lost.
             (_, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 Some(Failure::retry("records were deleted from a topic before they were read"))
@@ -401,14 +445,16 @@ impl Reader {
 
     fn unblock(&mut self) -> Result<(), Ended> {
         match self.blocked.take() {
-            Some(Blocked { is_paused: true, .. }) => {
-                let outcome = self.consumer.assignment().and_then(|all| self.consumer.resume(&all));
-                outcome.or_else(|error| {
-                    self.fail(Failure::retry(format!("cannot resume the partitions: {error}")))
-                })
+            Some(Blocked { is_paused: true, .. }) if !self.consumer.context().pause.is_in_force() => {
+                self.resume()
             }
             _ => Ok(()),
         }
+    }
+
+    fn resume(&self) -> Result<(), Ended> {
+        let outcome = self.consumer.assignment().and_then(|all| self.consumer.resume(&all));
+        outcome.or_else(|error| self.fail(Failure::retry(format!("cannot resume the partitions: {error}"))))
     }
 
     fn pause(&self) {
@@ -483,6 +529,7 @@ pub(crate) mod tests {
                 max_dead_letters_per_minute: None,
             },
             on_history_lost: config::SinkHistoryLost::Fail,
+            instance_id: String::new(),
         }
     }
 
@@ -516,6 +563,14 @@ pub(crate) mod tests {
             let consumer: Result<BaseConsumer, _> = client.create();
             assert!(consumer.is_ok(), "{memory_bytes}: {:?}", consumer.err());
         }
+    }
+
+    #[test]
+    fn a_member_is_static_only_if_it_has_a_name() {
+        let mut settings = settings();
+        assert_eq!(client_config(&settings, "g", 1 << 20).get("group.instance.id"), None);
+        settings.instance_id = "pod-1".into();
+        assert_eq!(client_config(&settings, "g", 1 << 20).get("group.instance.id"), Some("pod-1"));
     }
 
     #[test]

@@ -115,7 +115,12 @@ pub fn of_command<'a>(code: i32, mut labels: impl Iterator<Item = &'a str>) -> C
             "RetryableWriteError" | "TransientTransactionError" | "RetryableError" | "SystemOverloadedError"
         )
     };
-    if is_transient(code) || labels.any(is_transient_label) { Command::Again } else { Command::Stop }
+    match code {
+        // No statement is named. Sent again, each one that meets a document is.
+        DUPLICATE_KEY => Command::Again,
+        code if is_transient(code) || labels.any(is_transient_label) => Command::Again,
+        _ => Command::Stop,
+    }
 }
 
 /// Errors that pass by themselves: elections, shutdowns, time limits, routing, overload.
@@ -223,6 +228,7 @@ mod tests {
             assert_eq!(of_item(code, &Statement::Delete, false), Item::Again, "{code}");
             assert_eq!(of_command(code, std::iter::empty()), Command::Again, "{code}");
         }
+        assert_eq!(of_command(11000, std::iter::empty()), Command::Again);
         assert_eq!(of_command(1, ["RetryableWriteError"].into_iter()), Command::Again);
     }
 

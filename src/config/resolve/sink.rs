@@ -20,6 +20,8 @@ const MOST_RECORDS: u32 = 100_000;
 /// What a target can be made of.
 const TARGET_PLACEHOLDERS: &str = "{db}, {coll}, {topic}, {value.PATH}, {key.PATH}, and with what stands for a field that is \
                                    missing, {value.PATH|key.PATH|'text'}";
+/// What Kafka takes.
+const MOST_INSTANCE_ID: usize = 249;
 /// Each lane has a connection.
 const MOST_LANES: u32 = 256;
 
@@ -43,6 +45,7 @@ pub(super) fn sink(
     let unique_conflict_timeout = reader.parse(section, "unique_conflict_timeout", parse_duration);
     let errors = errors(reader, &section.section("errors"));
     let on_history_lost = reader.choice(section, "on_history_lost");
+    let instance_id = reader.parse(section, "instance_id", instance_id);
     let batch = batch(reader, &section.section("batch"));
     Some(Sink {
         name,
@@ -59,6 +62,7 @@ pub(super) fn sink(
         unique_conflict_timeout: unique_conflict_timeout?,
         errors: errors?,
         on_history_lost: on_history_lost?,
+        instance_id: instance_id?,
     })
 }
 
@@ -222,6 +226,17 @@ fn errors(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<SinkErrors> 
         reader.report(&section.path("dead_letter_topic"), message.into());
     }
     Some(errors)
+}
+
+/// A member's name as the group takes it.
+fn instance_id(text: &str) -> Result<String, Invalid> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.len() > MOST_INSTANCE_ID || matches!(text, "." | "..") || !text.chars().all(is_allowed) {
+        return Err(Invalid(format!(
+            "{text:?} is no member's name; allowed: letters, digits, \".\", \"_\" and \"-\", at most {MOST_INSTANCE_ID}"
+        )));
+    }
+    Ok(text.to_owned())
 }
 
 fn batch(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Batch> {

@@ -22,7 +22,7 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use super::{Event, Pending};
+use super::{Event, Pause, Pending};
 use crate::{
     config::{self, SinkHistoryLost},
     kafka,
@@ -42,6 +42,8 @@ pub(super) struct Listener {
     pub(super) kafka: kafka::Context,
     /// Set when nobody waits for anything any more.
     pub(super) closing: Arc<AtomicBool>,
+    /// What the operator wants.
+    pub(super) pause: Arc<Pause>,
     settings: Arc<config::Sink>,
     events: mpsc::Sender<Event>,
     metrics: Arc<Metrics>,
@@ -54,10 +56,12 @@ impl Listener {
         events: &mpsc::Sender<Event>,
         metrics: &Arc<Metrics>,
         closing: &Arc<AtomicBool>,
+        pause: &Arc<Pause>,
     ) -> Self {
         Self {
             kafka: kafka::Context::new(format!("sink {}", settings.name)),
             closing: Arc::clone(closing),
+            pause: Arc::clone(pause),
             settings: Arc::clone(settings),
             events: events.clone(),
             metrics: Arc::clone(metrics),
@@ -99,12 +103,18 @@ impl Listener {
         let outcome = self.set_starts(consumer, list).and_then(|()| {
             consumer
                 .incremental_assign(list)
+                .and_then(|()| self.pause_new(consumer, list))
                 .map_err(|error| Failure::retry(format!("cannot take over the partitions: {error}")))
         });
         match outcome {
             Ok(()) => self.tell(Event::Assigned(partitions(list))),
             Err(failure) => self.tell(Event::Failed(failure)),
         }
+    }
+
+    /// A pause holds for what comes later too, from before its first record.
+    fn pause_new(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
+        if self.pause.is_in_force() { consumer.pause(list) } else { Ok(()) }
     }
 
     /// Where each partition starts: never where librdkafka would jump to by itself.
@@ -304,7 +314,7 @@ mod tests {
         for (property, value) in [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")] {
             settings.kafka.properties.insert(property.to_owned(), config::Secret::new(value));
         }
-        Consumer::start(&Arc::new(settings), "millrace.shop.copy", 32 << 20, &Arc::default())
+        Consumer::start(&Arc::new(settings), "millrace.shop.copy", 32 << 20, &Arc::default(), &Arc::default())
             .expect("a consumer")
     }
 
