@@ -27,7 +27,7 @@ use super::{
     stages::{Judged, Stages},
     write::{Target, Unwritten},
 };
-use crate::{config, kafka, retry::Failure};
+use crate::{config, kafka, namespace::TopicPattern, retry::Failure};
 
 /// Longest time between a batch being durable and its offsets being committed.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -355,7 +355,7 @@ impl Flow {
         let ticket = self.progress.close();
         let settings = Arc::clone(&self.settings);
         self.writing = Writing::Busy(tokio::spawn(async move {
-            let outcome = match check_partitions(settings, &record.place).await {
+            let outcome = match check_order(settings, &ddl, &record.place).await {
                 Ok(()) => ddl::run(target.client(), &ddl).await,
                 Err(failure) => Err(failure),
             };
@@ -463,8 +463,19 @@ impl Writing {
 }
 
 /// Changes of collections have a place among those of documents only where all are in one partition.
-async fn check_partitions(settings: Arc<config::Sink>, place: &Place) -> Result<(), Failure> {
+///
+/// # Errors
+/// When it has none.
+async fn check_order(settings: Arc<config::Sink>, ddl: &Ddl, place: &Place) -> Result<(), Failure> {
     let topic = Arc::clone(&place.partition.topic);
+    let is_alone =
+        matches!(&settings.topics.include[..], [TopicPattern::Glob(only)] if only.literal().is_some());
+    if ddl.operation == "rename" && !is_alone {
+        return Err(Failure::stop(format!(
+            "{place}: the collection was renamed, and events of the new name may be in another topic, so their order is not \
+             known; publish all to one topic and name it alone in topics, or set ddl to \"ignore\""
+        )));
+    }
     let count = tokio::task::spawn_blocking(move || {
         let context = kafka::Context::new(format!("sink {}", settings.name));
         let reader = kafka::Reader::open(&settings.kafka, &context, &topic)?;

@@ -159,8 +159,8 @@ impl Topic {
         Self { handling, shape: None, transform, rules: HashMap::new() }
     }
 
-    fn event(&mut self, input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
-        let Some(value) = input.value else { return Ok(Judged::Nothing(Skip::Tombstone)) };
+    fn event(&mut self, mut input: Input<'_>, routes: &mut Routes) -> Result<Judged, Refusal> {
+        let Some(value) = input.value.take() else { return Ok(Judged::Nothing(Skip::Tombstone)) };
         let topic = &input.record.place.partition.topic;
         if self.handling.ddl == config::Ddl::Apply {
             let target =
@@ -179,7 +179,9 @@ impl Topic {
             let missing = "no ns.db and ns.coll texts, which the sink's namespace is made of";
             return Err(event::Error::NotAnEvent(missing).into());
         }
-        let namespace = routes.target(&self.handling.namespace, topic, event.namespace())?;
+        let template = &self.handling.namespace;
+        let value = Some(event.document());
+        let namespace = routes.target_of(template, topic, event.namespace(), value, || input.key())?;
         let event = match self.rules(&namespace) {
             None => event,
             Some(rules) => match transformed(rules, &event)? {
@@ -203,8 +205,8 @@ impl Topic {
         };
         let value = input.value.as_ref().map(Body::document);
         let names = value.map(plan::rows::names).transpose()?.flatten();
-        let namespace =
-            routes.target(&self.handling.namespace, &input.record.place.partition.topic, names)?;
+        let (template, topic) = (&self.handling.namespace, &input.record.place.partition.topic);
+        let namespace = routes.target_of(template, topic, names, value, || input.key())?;
         let action = match self.rules(&namespace) {
             None => Action::Write(filter, kind),
             Some(rules) => match plan::rules::apply(rules, filter, kind)? {
