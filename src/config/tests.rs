@@ -404,6 +404,7 @@ fn templates_must_make_names_that_their_targets_take() {
         ("[sinks.a]\ntopics = [\"t\"]\nnamespace = \"admin.{coll}\"", "server's own database"),
         ("[sinks.a]\ntopics = [\"t\"]\nnamespace = \"x.*\"", "a target is no pattern"),
         ("[sinks.a]\ntopics = [\"t\"]\nnamespace = \"x.y\"\nallow = [\"z.*\"]", "not covered by allow"),
+        ("[sinks.a]\ntopics = [\"t\"]\ninstance_id = \"pod 1\"", "is no member's name; allowed: letters"),
     ] {
         let problem = problem_with_extra(extra);
         assert!(problem.contains(part), "{problem}");

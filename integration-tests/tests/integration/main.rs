@@ -8,6 +8,7 @@ mod figures;
 mod fuzz;
 mod golden;
 mod golden_debezium;
+mod group;
 mod harness;
 mod history;
 mod judges;
