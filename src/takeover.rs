@@ -1,5 +1,5 @@
 //! Taking over from Kafka Connect: a source's position is read once from Connect's offsets topic, and stored as the
-//! source's checkpoint; a sink's offsets are those of the connector's consumer group (see [`groups`]).
+//! source's checkpoint; a sink's offsets are those of the connector's consumer group.
 //!
 //! A source connector has to be stopped: while its workers' group has members it may still store, and send. After a clean stop
 //! there is no gap and no repeat; after any other, what the connector sent since it last stored (every
