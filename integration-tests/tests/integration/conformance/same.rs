@@ -36,6 +36,15 @@ pub(super) fn whole(value: &Bson) -> Option<i64> {
     }
 }
 
+/// As relaxed Extended JSON.
+pub(super) fn text(document: &Document) -> String {
+    let bytes = document.to_vec().expect("a document");
+    let document = millrace::raw::Document::new(&bytes).expect("a document");
+    let mut text = Vec::new();
+    let written = millrace::json::write_document(document, millrace::json::Style::Relaxed, &mut text);
+    written.map_or_else(|error| error.to_string(), |()| String::from_utf8_lossy(&text).into_owned())
+}
+
 /// The members of a result are no document of anybody's.
 fn is_entry(document: &Document) -> bool {
     document.contains_key("op") && document.len() > 1
