@@ -4,6 +4,9 @@
 //! decode ▶ route ▶ transform ▶ plan
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{

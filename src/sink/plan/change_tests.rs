@@ -73,7 +73,7 @@ fn debeziums_mongodb_events_become_writes() {
     for (value, expected) in [
         (
             r#"{"op": "c", "after": "{\"_id\": 7, \"d\": {\"$date\": 5}, \"n\": null}"}"#,
-            "{ '_id': 7 }: insert { '_id': 7, 'd': DateTime(",
+            "{ '_id': 7 }: insert { '_id': 7, 'd': DateTime('1970-01-01 0:00:00.005 +00:00:00'), 'n': null }",
         ),
         (r#"{"op": "r", "after": "{\"_id\": 7}"}"#, "{ '_id': 7 }: replace { '_id': 7 }"),
         (

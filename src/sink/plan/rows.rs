@@ -6,7 +6,7 @@ use super::{
     super::decode::Input,
     Action, Error, Kind, Skip,
     columns::{self, document, text},
-    full_state, nulls, with_id,
+    debezium, full_state, nulls, with_id,
 };
 use crate::{config::Handling, raw::Document};
 
@@ -55,7 +55,7 @@ pub fn plan(input: &Input<'_>, handling: &Handling) -> Result<Action, Error> {
 /// # Errors
 /// When its bytes are damaged.
 pub fn names(value: Document<'_>) -> Result<Option<(&str, &str)>, Error> {
-    let Some(source) = document(value, "source")? else { return Ok(None) };
+    let Some(source) = document(debezium::unwrapped(value)?, "source")? else { return Ok(None) };
     let db = match text(source, "db")?.filter(|db| !db.is_empty()) {
         Some(db) => Some(db),
         None => text(source, "schema")?,
