@@ -6,7 +6,7 @@
 //! `"{{x}}"` is the text `{x}`.
 //!
 //! What comes from a record is data and never becomes a condition, an operator or an expression: each place in a
-//! template has a [`Place`] that says how a value is written there, and places in which no way of writing it is safe are
+//! template has a `Place` that says how a value is written there, and places in which no way of writing it is safe are
 //! refused when the settings are read.
 
 mod parse;
