@@ -4,7 +4,8 @@
 //! directories that clean themselves up ([`scratch`]), mongod and Kafka ([`servers`]), the daemon under test
 //! ([`daemon`]), a deterministic load ([`load`]), an oplog that rolls over ([`oplog`]), and the judges: the load's own
 //! record of its writes ([`ledger`]), topics ([`topic`]), order in them ([`order`]), copies ([`compare`]), all of these
-//! ([`pair`]), and snapshots ([`replay`]). [`scene`] puts them together for one test, [`demo`] for `cargo demo`.
+//! ([`pair`]), snapshots ([`replay`]), and order in copies while they are written ([`observe`]). [`scene`] puts them
+//! together for one test, [`demo`] for `cargo demo`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -18,6 +19,7 @@ pub mod demo;
 mod http;
 pub mod ledger;
 pub mod load;
+pub mod observe;
 pub mod oplog;
 pub mod order;
 pub mod pair;

@@ -2,6 +2,7 @@
 
 use integration_tests::{
     ledger::Event,
+    observe::Steps,
     order::{self, Summary},
     replay::Replay,
     topic::{Ends, Record, Visitor},
@@ -175,5 +176,34 @@ fn an_event_that_is_skipped_beside_a_snapshot_is_found() {
         &[&[("row", 1), ("update 1", 2)], &[("update 3", 4)]],
     ] {
         assert!(replayed(runs).is_err(), "{runs:?}");
+    }
+}
+
+/// What looks at a collection with one document that had these numbers (`None`: it was not there) show.
+fn observed(numbers: &[Option<i64>], restarts: usize) -> Result<usize, String> {
+    let mut steps = Steps::default();
+    for number in numbers {
+        steps.look(&number.iter().map(|&number| (7, number)).collect());
+    }
+    steps.check(restarts).map(|()| steps.most_backs()).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn a_copy_goes_back_once_per_restart_and_ends_at_its_highest() {
+    for (numbers, restarts, expected) in [
+        (&[None, Some(0), Some(0), Some(4), Some(9)][..], 0, Ok(0)),
+        (&[Some(0), Some(9), Some(3), Some(9), Some(10)], 1, Ok(1)),
+        (&[Some(0), None, Some(0), None], 1, Ok(1)),
+        (&[Some(0), Some(9), Some(3), Some(9)], 0, Err("went back 1 times")),
+        (&[Some(4), Some(3), Some(2), Some(4)], 1, Err("went back 2 times")),
+        (&[Some(0), Some(9), Some(3)], 1, Err("ended at 3, and 9")),
+        (&[Some(0), None, Some(0)], 1, Err("ended at 0")),
+        (&[None], 1, Err("no document")),
+    ] {
+        match (observed(numbers, restarts), expected) {
+            (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{numbers:?}"),
+            (Err(error), Err(words)) => assert!(error.contains(words), "{numbers:?}: {error}"),
+            (found, _) => panic!("{numbers:?}: {found:?}"),
+        }
     }
 }

@@ -4,11 +4,13 @@
 mod catalog;
 mod config_errors;
 mod conformance;
+mod ddl;
 mod figures;
 mod fuzz;
 mod golden;
 mod golden_debezium;
 mod group;
+mod group_changes;
 mod harness;
 mod history;
 mod judges;
