@@ -101,3 +101,21 @@ async fn a_topic_with_several_partitions_has_no_place_for_a_collections_event() 
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_among_several_topics_stops_the_sink() -> Result<()> {
+    Scene::play(servers::shared().await?, "ddl_rename", async |scene| {
+        let mut daemon = scene.pipeline(EXPANDED, APPLY)?;
+        daemon.start_ready().await?;
+        scene.original("old").insert_one(&rawdoc! { "_id": 0 }).await?;
+        scene.pair.identical().await?;
+        let name = |coll: &str| format!("{}.{coll}", scene.pair.database);
+        let command = doc! { "renameCollection": name("old"), "to": name("new") };
+        scene.pair.client.database("admin").run_command(command).await?;
+        daemon.logged(&["stays down", "was renamed", "ddl to \\\"ignore\\\""], SOON).await?;
+        let copies = scene.pair.client.database(&scene.pair.copy).list_collection_names().await?;
+        ensure!(copies == ["old"], "{copies:?}");
+        daemon.terminate().await
+    })
+    .await
+}

@@ -40,7 +40,7 @@ async fn a_member_that_joins_and_leaves_and_one_that_is_killed_lose_nothing() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "five minutes; run with: cargo test --package integration-tests many_changes_of_the_group -- --ignored"]
+#[ignore = "seven minutes; run with: cargo test --package integration-tests many_changes_of_the_group -- --ignored"]
 async fn many_changes_of_the_group_lose_nothing() -> Result<()> {
     changes_under_load(Form { joins: 3, kills: 10, most_writes: 2_000, rate: 150 }).await
 }
