@@ -104,7 +104,9 @@ impl Runner<'_> {
         };
         Ok(match stages.judge(&record) {
             Ok(Judged::Write(write)) => Ok(outcome(write)),
-            Ok(Judged::Nothing(_) | Judged::Ddl(_)) => Ok(Outcome { entry: doc! { "op": "none" }, stages: None }),
+            Ok(Judged::Nothing(_) | Judged::Ddl(_)) => {
+                Ok(Outcome { entry: doc! { "op": "none" }, stages: None })
+            }
             Err(refusal) => Err(refusal),
         })
     }
