@@ -25,6 +25,7 @@ mod refusals;
 mod resilience;
 mod security;
 mod sink_errors;
+mod sink_faults;
 mod snapshot;
 mod snapshot_faults;
 mod snapshot_requests;
