@@ -31,4 +31,5 @@ mod snapshot_faults;
 mod snapshot_requests;
 mod stream;
 mod takeover;
+mod updates;
 mod verify;
