@@ -119,7 +119,7 @@ impl Updates {
     }
 
     /// The next update.
-    pub fn next(&mut self) -> Update {
+    pub fn draw(&mut self) -> Update {
         if self.random.below(4) == 0 {
             let (kind, stages) = self.pipeline();
             let modification = UpdateModifications::Pipeline(stages);
@@ -284,8 +284,8 @@ impl Updates {
             let name = *self.random.choose(&NAMES);
             stages.push(match self.random.below(3) {
                 0 => doc! { "$replaceWith": set_field(name, "$$ROOT", value(name)) },
-                1 => doc! { "$set": { "a": set_field(name, &object_at("$a"), value(name)) } },
-                _ => doc! { "$set": { "deep.in": set_field(name, &object_at("$deep.in"), value(name)) } },
+                1 => doc! { "$set": { "a": set_field(name, object_at("$a"), value(name)) } },
+                _ => doc! { "$set": { "deep.in": set_field(name, object_at("$deep.in"), value(name)) } },
             });
         }
         stages
@@ -293,10 +293,10 @@ impl Updates {
 
     fn any_path(&mut self) -> &'static str {
         match self.random.below(8) {
-            0 => *self.random.choose(&NUMBERS),
-            1 => *self.random.choose(&LISTS),
-            2 => *self.random.choose(&ROWS),
-            _ => *self.random.choose(&ANY),
+            0 => self.random.choose(&NUMBERS),
+            1 => self.random.choose(&LISTS),
+            2 => self.random.choose(&ROWS),
+            _ => self.random.choose(&ANY),
         }
     }
 }

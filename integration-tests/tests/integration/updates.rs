@@ -127,7 +127,7 @@ async fn write(scene: &Scene, seed: u64, size: Size) -> Result<Versions> {
     let mut refused_count = 0;
     for _ in 0..size.updates {
         let id = i32::try_from(updates.below(usize::try_from(size.documents)?))?;
-        let update = updates.next();
+        let update = updates.draw();
         let mut action = collection
             .find_one_and_update(doc! { "_id": id }, update.modification.clone())
             .return_document(ReturnDocument::After);

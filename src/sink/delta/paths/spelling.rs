@@ -135,6 +135,9 @@ fn index_of(name: &[u8]) -> Option<i32> {
 mod tests {
     use bson::{Bson, RawBson, RawDocumentBuf, bson};
 
+    /// A value, and the names of its path.
+    type Found = (Option<i64>, Vec<String>);
+
     use super::{super::read, *};
 
     /// The event's changes in its order: value, if one was set, and steps.
@@ -142,7 +145,7 @@ mod tests {
         updated: &[(&str, i32)],
         removed: &[&str],
         listed: &[(&str, Bson)],
-    ) -> Result<Vec<(Option<i64>, Vec<String>)>, Error> {
+    ) -> Result<Vec<Found>, Error> {
         let updated: Vec<_> = updated.iter().map(|(name, value)| (*name, Bson::from(*value))).collect();
         let description = members(&[
             ("updatedFields", members(&updated)),
@@ -173,7 +176,7 @@ mod tests {
         let one = ("a.b", bson!(["a.b"]));
         let steps = |steps: &[&str]| steps.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>();
         assert_eq!(
-            found(&[("a.b", 1), ("x", 2), ("a.b", 3)], &[], &[one.clone()]),
+            found(&[("a.b", 1), ("x", 2), ("a.b", 3)], &[], std::slice::from_ref(&one)),
             Ok(vec![(Some(1), steps(&["a.b"])), (Some(2), steps(&["x"])), (Some(3), steps(&["a", "b"]))]),
         );
         assert_eq!(
