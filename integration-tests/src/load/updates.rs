@@ -293,10 +293,10 @@ impl Updates {
 
     fn any_path(&mut self) -> &'static str {
         match self.random.below(8) {
-            0 => self.random.choose(&NUMBERS),
-            1 => self.random.choose(&LISTS),
-            2 => self.random.choose(&ROWS),
-            _ => self.random.choose(&ANY),
+            0 => self.random.choose::<&str>(&NUMBERS),
+            1 => self.random.choose::<&str>(&LISTS),
+            2 => self.random.choose::<&str>(&ROWS),
+            _ => self.random.choose::<&str>(&ANY),
         }
     }
 }
