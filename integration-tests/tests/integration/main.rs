@@ -13,6 +13,7 @@ mod group;
 mod group_changes;
 mod harness;
 mod history;
+mod interchange;
 mod judges;
 mod large;
 mod namespaces;

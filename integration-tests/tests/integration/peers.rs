@@ -17,7 +17,7 @@ use integration_tests::{
 use serde_json::{Value, json};
 
 /// Longest that a peer may take to write what is there.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The connector's name, which becomes the source's.
 const SOURCE: &str = "connector";
@@ -90,7 +90,7 @@ async fn debezium_and_millrace_write_the_same_envelopes() -> Result<()> {
 }
 
 /// Runs `body` with a worker and a database whose collections keep images, or says why not.
-async fn side_by_side(body: impl AsyncFnOnce(&Scene, &Connect) -> Result<()>) -> Result<()> {
+pub(super) async fn side_by_side(body: impl AsyncFnOnce(&Scene, &Connect) -> Result<()>) -> Result<()> {
     if std::env::var("MILLRACE_TEST_PEERS").is_ok_and(|wanted| wanted == "1") {
         let _alone = servers::alone().await;
         return Scene::play(servers::shared().await?, "peers", async |scene| {
@@ -120,19 +120,19 @@ async fn remove_topics(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-async fn topics(scene: &Scene, prefix: &str) -> Result<Vec<String>> {
+pub(super) async fn topics(scene: &Scene, prefix: &str) -> Result<Vec<String>> {
     let mut names = servers::topic_names(&scene.addresses.kafka).await?;
     names.retain(|name| name.starts_with(&format!("{prefix}.")));
     Ok(names)
 }
 
 /// What the peer's topics begin with.
-fn prefix(scene: &Scene) -> String {
+pub(super) fn prefix(scene: &Scene) -> String {
     format!("peer_of_{}", scene.name)
 }
 
 /// What millrace's topics begin with.
-fn own_prefix(scene: &Scene) -> String {
+pub(super) fn own_prefix(scene: &Scene) -> String {
     format!("own_of_{}", scene.name)
 }
 
@@ -154,7 +154,7 @@ async fn imported(scene: &Scene, connect: &Connect, keys: &Value) -> Result<Daem
 }
 
 /// A random load; `MILLRACE_TEST_SEED` repeats one.
-async fn write(scene: &Scene, types: Types) -> Result<()> {
+pub(super) async fn write(scene: &Scene, types: Types) -> Result<()> {
     let seed = match std::env::var("MILLRACE_TEST_SEED") {
         Ok(seed) => seed.parse()?,
         Err(_) => u64::from(scene.pair.begun.time),
