@@ -54,7 +54,7 @@ pub struct Update {
     pub array_filters: Vec<Document>,
 }
 
-/// Every kind that [`Updates::next`] makes.
+/// Every kind that [`Updates::draw`] makes.
 pub const KINDS: [&str; 25] = [
     "$set",
     "$unset",
