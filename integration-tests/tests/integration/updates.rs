@@ -25,6 +25,7 @@ const COLLECTION: &str = "updated";
 const FILLER_BYTES: usize = 4_000;
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "diverges in some runs, see the open issue; run with: cargo test --package integration-tests random_updates_arrive -- --ignored"]
 async fn random_updates_arrive_through_deltas_alone() -> Result<()> {
     arrive(11, Size { documents: 12, updates: 1_500, suffixes: 3 }, "").await
 }
