@@ -84,7 +84,7 @@ pub struct Item {
     /// Whether the document was deleted because it was there under another spelling of its `_id`.
     pub is_recreated: bool,
     /// Finds what has to be deleted first: the same `_id` under another shard key.
-    pub stale: Option<Vec<u8>>,
+    pub stale: Option<Filter>,
     /// Which lane it takes; none for the ordered one of its collection.
     lane_hash: Option<u64>,
 }
@@ -180,8 +180,7 @@ impl Batch {
         };
         match documents {
             Documents::Ordered => {
-                let item = Item::new(write, &record, index, true);
-                self.items.push(item);
+                self.items.push(Item::new(write.namespace, write.filter, write.kind, &record, index));
             }
             Documents::Folded(_) if is_ordered => return Added::CloseFirst(Box::new((write, record))),
             Documents::Folded(known) => {
@@ -193,9 +192,12 @@ impl Batch {
                     }
                     item.fold(write, &record, index);
                 } else {
-                    let place = Known { index: self.items.len(), is_exact: write.key.is_exact };
-                    known.insert(write.key.bytes.clone(), place);
-                    self.items.push(Item::new(write, &record, index, false));
+                    let Write { namespace, filter, key, kind } = write;
+                    let lane_hash = lane_hash(&namespace, &key);
+                    let place = Known { index: self.items.len(), is_exact: key.is_exact };
+                    known.insert(key.bytes, place);
+                    let item = Item::new(namespace, filter, kind, &record, index);
+                    self.items.push(Item { lane_hash: Some(lane_hash), ..item });
                 }
             }
         }
@@ -250,17 +252,17 @@ fn lane_hash(namespace: &Namespace, key: &FoldKey) -> u64 {
 }
 
 impl Item {
-    fn new(write: Write, record: &Record, index: u32, is_ordered: bool) -> Self {
-        let lane_hash = (!is_ordered).then(|| lane_hash(&write.namespace, &write.key));
+    /// The statement of one record, for its collection's ordered lane.
+    fn new(namespace: Arc<Namespace>, filter: Filter, kind: Kind, record: &Record, index: u32) -> Self {
         Self {
-            namespace: write.namespace,
-            filter: write.filter,
-            statement: Statement::from(write.kind),
+            namespace,
+            filter,
+            statement: Statement::from(kind),
             place: record.place.clone(),
             records: Parts { first: index, more: Vec::new() },
             is_recreated: false,
             stale: None,
-            lane_hash,
+            lane_hash: None,
         }
     }
 

@@ -23,7 +23,6 @@ use super::{
     batch::{Item, Lane, Statement},
     catalog,
     command::{self, Command, Manner, Verb},
-    identify::Filter,
     progress::Place,
     shards::ShardKey,
     verdict::{self, Reason},
@@ -41,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_WHILE_STOPPING: Duration = Duration::from_secs(3);
 /// Batches for which inserts go as replaces once most of them met a document that was there: a replay.
 const REPLAY_BATCHES: u32 = 20;
+/// Deletes of one command that look for a document under another shard key: each asks every shard.
+const MAX_STALE: usize = 500;
 /// Collections whose shard keys are remembered.
 const MAX_REMEMBERED: usize = 10_000;
 /// Fewer inserts say nothing about the rest.
@@ -106,11 +107,16 @@ impl Target {
     /// When some of it cannot be written, and that is not tolerated. The rest is, as far as possible.
     pub async fn write(&mut self, mut lanes: Vec<Lane>) -> Result<Unwritten, Failure> {
         let documents: usize = lanes.iter().map(|lane| lane.items.len()).sum();
+        // Neighbours mostly share their collection.
+        let mut last: Option<(Arc<Namespace>, ShardKey)> = None;
         for item in lanes.iter_mut().flat_map(|lane| &mut lane.items) {
             self.expect_replay(item);
-            let key = match self.shard_keys.get(&item.namespace) {
-                Some(key) => key,
-                None => self.meet(item).await?,
+            let key = match &last {
+                Some((namespace, key)) if Arc::ptr_eq(namespace, &item.namespace) => key,
+                _ => {
+                    let key = self.shard_key(item).await?;
+                    &last.insert((Arc::clone(&item.namespace), key)).1
+                }
             };
             if !key.is_empty() {
                 key.complete(item)?;
@@ -142,9 +148,13 @@ impl Target {
         Ok(unwritten)
     }
 
-    /// Looks at a collection that is written to for the first time, and creates it if it is to be a time series.
-    async fn meet(&mut self, item: &Item) -> Result<&ShardKey, Failure> {
+    /// How an item's collection is sharded. One that is written to for the first time is looked at, and created if it is to
+    /// be a time series.
+    async fn shard_key(&mut self, item: &Item) -> Result<ShardKey, Failure> {
         let namespace = &item.namespace;
+        if let Some(key) = self.shard_keys.get(namespace) {
+            return Ok(key.clone());
+        }
         let handling = self.settings.handling(&item.place.partition.topic);
         if let Some(time_series) = &handling.time_series {
             catalog::create_time_series(&self.client, namespace, time_series).await?;
@@ -159,7 +169,8 @@ impl Target {
         if self.shard_keys.len() >= MAX_REMEMBERED {
             self.shard_keys.clear();
         }
-        Ok(self.shard_keys.entry(Arc::clone(namespace)).or_insert(key))
+        self.shard_keys.insert(Arc::clone(namespace), key.clone());
+        Ok(key)
     }
 
     /// An insert into a collection that is being replayed costs less as a replace at once.
@@ -212,12 +223,13 @@ impl Target {
 
     /// Deletes what has an item's `_id` under another shard key.
     async fn delete_stale(&self, items: &[Item]) -> Result<(), Failure> {
-        for item in items {
-            let Some(stale) = &item.stale else { continue };
-            let filter = Filter::Fields(stale.clone());
-            let command =
-                command::build_deletes(&item.namespace, std::iter::once(&filter), self.manner(false));
-            self.send(&item.namespace, &item.place, command).await?;
+        let stale: Vec<_> = items.iter().filter(|item| item.stale.is_some()).collect();
+        for of_one in stale.chunk_by(|a, b| a.namespace == b.namespace) {
+            for items in of_one.chunks(MAX_STALE) {
+                let filters = items.iter().filter_map(|item| item.stale.as_ref());
+                let command = command::build_deletes(&items[0].namespace, filters, self.manner(false));
+                self.send(&items[0].namespace, &items[0].place, command).await?;
+            }
         }
         Ok(())
     }
