@@ -125,6 +125,12 @@ impl<'a> Element<'a> {
         matches!(self.kind, kind::DOCUMENT | kind::ARRAY).then_some(Document { bytes: self.value })
     }
 
+    /// Whether it is a document that the server could take for operators: its first name begins with `$`.
+    pub fn looks_like_operators(self) -> bool {
+        // Length and type come before the first name.
+        self.kind == kind::DOCUMENT && self.value.get(5) == Some(&b'$')
+    }
+
     /// The text of a string, symbol or code element, if it is UTF-8.
     pub fn as_str(self) -> Option<&'a str> {
         std::str::from_utf8(self.as_text()?).ok()
@@ -275,6 +281,17 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Writes the condition that a field equals a value, where nothing in the value becomes a condition of its own.
+    pub fn equal(&mut self, name: &[u8], kind: u8, value: &[u8]) {
+        if matches!(kind, kind::DOCUMENT | kind::REGEX) {
+            self.begin_document(name);
+            self.value(b"$eq", kind, value);
+            self.end();
+        } else {
+            self.value(name, kind, value);
+        }
+    }
+
     /// A writer that appends to `bytes`.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, open: Vec::new() }

@@ -3,7 +3,8 @@
 use super::{
     BeforeChange, Ddl, ErrorPolicy, Format, FullDocument, Granularity, Headers, HistoryLost, IdStrategy,
     LargeEvent, LogFormat, MissingDocument, NullLookup, OnTombstone, PartitionBy, ReadFormat, RecordValue,
-    Side, SinkHistoryLost, SnapshotMode, Timestamp, Tolerance, UuidFormat, ValueShape, WriteBy, WriteModel,
+    Side, SinkHistoryLost, SnapshotMode, Timestamp, Tolerance, TypeHint, UuidFormat, ValueShape, WriteBy,
+    WriteModel,
 };
 use crate::json;
 
@@ -16,6 +17,15 @@ pub(super) trait Choice: Copy + 'static {
 /// The words of a choice, as the schema lists them.
 pub(super) fn words<T: Choice>() -> Vec<&'static str> {
     T::WORDS.iter().map(|(word, _)| *word).collect()
+}
+
+/// The word for a choice.
+fn word<T: Choice + PartialEq>(choice: T) -> &'static str {
+    T::WORDS
+        .iter()
+        .find(|(_, other)| *other == choice)
+        .map(|(word, _)| *word)
+        .expect("every choice has a word")
 }
 
 /// Which store holds checkpoints; [`super::CheckpointStore`] without what belongs to it.
@@ -187,6 +197,34 @@ impl Choice for ValueShape {
         ("qlik", Self::Qlik),
         ("auto", Self::Auto),
     ];
+}
+
+impl ValueShape {
+    /// The configuration's word for it.
+    pub fn word(self) -> &'static str {
+        word(self)
+    }
+}
+
+impl Choice for TypeHint {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("date", Self::Date),
+        ("object_id", Self::ObjectId),
+        ("decimal", Self::Decimal),
+        ("long", Self::Long),
+        ("int", Self::Int),
+        ("double", Self::Double),
+        ("binary", Self::Binary),
+        ("uuid", Self::Uuid),
+        ("timestamp", Self::Timestamp),
+    ];
+}
+
+impl TypeHint {
+    /// The configuration's word for it.
+    pub fn word(self) -> &'static str {
+        word(self)
+    }
 }
 
 impl Choice for ReadFormat {

@@ -162,27 +162,6 @@ pub enum TypeHint {
     Timestamp,
 }
 
-impl TypeHint {
-    /// The words of the configuration.
-    pub const WORDS: &'static [(&'static str, Self)] = &[
-        ("date", Self::Date),
-        ("object_id", Self::ObjectId),
-        ("decimal", Self::Decimal),
-        ("long", Self::Long),
-        ("int", Self::Int),
-        ("double", Self::Double),
-        ("binary", Self::Binary),
-        ("uuid", Self::Uuid),
-        ("timestamp", Self::Timestamp),
-    ];
-
-    /// The configuration's word for it.
-    pub fn word(self) -> &'static str {
-        let found = Self::WORDS.iter().find(|(_, hint)| *hint == self);
-        found.map(|(word, _)| *word).expect("every hint has a word")
-    }
-}
-
 /// What becomes of events about collections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ddl {

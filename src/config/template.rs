@@ -76,6 +76,11 @@ impl Template {
         self.pieces.iter().any(|piece| matches!(piece, Piece::FirstOf(_)))
     }
 
+    /// Whether the names of database and collection, or one of them, make a part of the name.
+    pub fn uses_names(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection))
+    }
+
     /// Whether part of the name is there only for collections.
     pub fn has_groups(&self) -> bool {
         self.pieces.iter().any(|piece| matches!(piece, Piece::IfCollection(_)))

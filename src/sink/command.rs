@@ -11,7 +11,7 @@ use crate::{
     config::{MissingDocument, WriteConcern},
     json::{self, Style},
     namespace::Namespace,
-    raw::{Document, Writer, kind},
+    raw::{Document, Element, Writer, kind},
 };
 
 /// The server takes 100,000; more than this no longer gains anything and makes a failure costlier.
@@ -146,7 +146,7 @@ fn write_filter(writer: &mut Writer, name: &[u8], filter: &Filter) {
 
 fn write_id(writer: &mut Writer, id: &Id) {
     // An `_id` that is a document with an operator's name must not be read as a condition.
-    if id.kind == kind::DOCUMENT && id.value.get(5) == Some(&b'$') {
+    if (Element { kind: id.kind, name: b"", value: &id.value }).looks_like_operators() {
         writer.begin_document(b"_id");
         writer.value(b"$eq", id.kind, &id.value);
         writer.end();

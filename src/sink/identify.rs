@@ -5,7 +5,7 @@
 //! The other way round holds only while [`FoldKey::is_exact`]: numbers meet in their nearest double, so big whole
 //! numbers and decimals may meet without being equal, and whoever folds has to compare the bytes then.
 
-use crate::raw::{Document, Element, Error as RawError, kind};
+use crate::raw::{Document, Element, Error as RawError, Writer, kind};
 
 /// An `_id`, as it stands in BSON.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +93,15 @@ impl Id {
             kind::REGEX => Err(Error::Impossible("regular expression")),
             _ => Ok(Self { kind: element.kind, value: element.value.to_vec() }),
         }
+    }
+
+    /// A document that has nothing but this `_id`.
+    pub fn to_document(&self) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::with_capacity(self.value.len() + 10));
+        writer.begin();
+        writer.value(b"_id", self.kind, &self.value);
+        writer.end();
+        writer.into_bytes()
     }
 
     /// What this `_id` folds by.

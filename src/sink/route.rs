@@ -197,9 +197,8 @@ fn render(
     event: Option<(&str, &str)>,
     fields: &[String],
 ) -> Result<String, Error> {
-    let uses_names = template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection));
     let (db, coll) = match event.or_else(|| topic.split_once('.')) {
-        None if uses_names => return Err(Error::TopicWithoutDot(topic.to_owned())),
+        None if template.uses_names() => return Err(Error::TopicWithoutDot(topic.to_owned())),
         names => names.unwrap_or_default(),
     };
     let mut target = String::new();

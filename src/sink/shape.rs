@@ -177,18 +177,26 @@ fn rewritten<E>(
     Ok(writer.into_bytes())
 }
 
-/// Without fields that are null, at every depth; nulls that are elements of arrays stay.
-fn without_nulls(document: Document<'_>) -> Result<Vec<u8>, RawError> {
-    fn walk(document: Document<'_>, writer: &mut Writer) -> Result<(), RawError> {
-        for element in document.elements() {
-            let element = element?;
-            if element.kind != kind::NULL {
-                each_document(element, writer, &mut walk)?;
-            }
+/// Without fields that are null, at every depth; nulls that are elements of arrays stay, since the others would move.
+///
+/// # Errors
+/// When its bytes are damaged.
+pub(super) fn without_nulls(document: Document<'_>) -> Result<Vec<u8>, RawError> {
+    rewritten(document, |writer| write_without_nulls(document, writer))
+}
+
+/// Writes the members that [`without_nulls`] leaves.
+///
+/// # Errors
+/// When the document's bytes are damaged.
+pub(super) fn write_without_nulls(document: Document<'_>, writer: &mut Writer) -> Result<(), RawError> {
+    for element in document.elements() {
+        let element = element?;
+        if element.kind != kind::NULL {
+            each_document(element, writer, &mut write_without_nulls)?;
         }
-        Ok(())
     }
-    rewritten(document, |writer| walk(document, writer))
+    Ok(())
 }
 
 /// `document` with these fields: in the place of those of the same name, or at the end.

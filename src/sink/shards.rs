@@ -84,13 +84,13 @@ fn completed(filter: &Filter, values: &[(&str, Element<'_>)]) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.begin();
     match filter {
-        Filter::Id(id) => equal(&mut writer, "_id", Element { kind: id.kind, name: b"", value: &id.value }),
+        Filter::Id(id) => writer.equal(b"_id", id.kind, &id.value),
         Filter::Fields(filter) => writer.bytes_mut().extend_from_slice(&filter[4..filter.len() - 1]),
     }
     for (path, value) in values {
         let is_named = matches!(filter, Filter::Fields(filter) if has(filter, path));
         if !is_named {
-            equal(&mut writer, path, *value);
+            writer.equal(path.as_bytes(), value.kind, value.value);
         }
     }
     writer.end();
@@ -101,25 +101,16 @@ fn completed(filter: &Filter, values: &[(&str, Element<'_>)]) -> Vec<u8> {
 fn stale(id: &Id, values: &[(&str, Element<'_>)]) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.begin();
-    equal(&mut writer, "_id", Element { kind: id.kind, name: b"", value: &id.value });
+    writer.equal(b"_id", id.kind, &id.value);
     writer.begin_array(b"$nor");
     writer.begin_document(b"0");
-    values.iter().for_each(|(path, value)| equal(&mut writer, path, *value));
+    for (path, value) in values {
+        writer.equal(path.as_bytes(), value.kind, value.value);
+    }
     writer.end();
     writer.end();
     writer.end();
     writer.into_bytes()
-}
-
-/// A comparison that nothing in the value turns into something else.
-fn equal(writer: &mut Writer, path: &str, value: Element<'_>) {
-    if matches!(value.kind, kind::DOCUMENT | kind::REGEX) {
-        writer.begin_document(path.as_bytes());
-        writer.value(b"$eq", value.kind, value.value);
-        writer.end();
-    } else {
-        writer.value(path.as_bytes(), value.kind, value.value);
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::{
     route::{self, Routes},
 };
 use crate::{
-    config::{self, Handling, Piece, Template, ValueShape},
+    config::{self, Handling, ValueShape},
     namespace::{Namespace, Patterns},
     raw,
     transform::{Compiled, Transform, Verdict},
@@ -131,7 +131,7 @@ impl Stages {
             (ValueShape::Auto, None, Some(value)) => {
                 let shape = plan::auto::recognise(value.document())?;
                 topic.shape = Some(shape);
-                let word = plan::auto::word(shape);
+                let word = shape.word();
                 self.notes.push(format!("the values of topic {name} are taken for {word:?}"));
                 shape
             }
@@ -178,7 +178,7 @@ impl Topic {
             event::Read::Document(event) => event,
             event::Read::Other(skip) => return Ok(Judged::Nothing(skip)),
         };
-        if event.namespace().is_none() && uses_names(&self.handling.namespace) {
+        if event.namespace().is_none() && self.handling.namespace.uses_names() {
             let missing = "no ns.db and ns.coll texts, which the sink's namespace is made of";
             return Err(event::Error::NotAnEvent(missing).into());
         }
@@ -231,10 +231,9 @@ impl Topic {
         let value = input.value.as_ref().map(Body::document);
         let namespace = routes.target_of(&self.handling.namespace, topic, None, value, || input.key())?;
         if let (Some(rules), Some(value)) = (self.rules(&namespace), &input.value) {
-            let mut bytes = Vec::with_capacity(value.len());
-            match rules.document(value.document(), &mut bytes).map_err(Refusal::Transform)? {
-                Verdict::Keep => input.value = Some(Body::whole(bytes)),
-                Verdict::Drop => return Ok(Judged::Nothing(Skip::Dropped)),
+            match plan::rules::transformed(rules, value.document())? {
+                Some(body) => input.value = Some(body),
+                None => return Ok(Judged::Nothing(Skip::Dropped)),
             }
         }
         Ok(judged(namespace, plan::document::plan(input, &self.handling, now)?)?)
@@ -254,11 +253,6 @@ impl Topic {
         }
         self.rules.get(namespace)?.as_ref()
     }
-}
-
-/// Whether targets are made of the names of databases and collections.
-fn uses_names(template: &Template) -> bool {
-    template.pieces.iter().any(|piece| matches!(piece, Piece::Database | Piece::Collection))
 }
 
 fn transformed(rules: &Compiled, event: &Event) -> Result<Option<Event>, Refusal> {

@@ -240,24 +240,23 @@ fn binary(bytes: &[u8]) -> Vec<u8> {
 impl Place {
     /// Writes a value, or says what it is that cannot stand here.
     fn write(self, name: &[u8], kind: u8, value: &[u8], writer: &mut Writer) -> Result<(), &'static str> {
-        let wrapped = match self {
-            Self::Condition if matches!(kind, kind::DOCUMENT | kind::REGEX) => Some(b"$eq".as_slice()),
-            Self::Expression => Some(b"$literal".as_slice()),
-            _ => None,
-        };
-        if let Some(operator) = wrapped {
-            writer.begin_document(name);
-            writer.value(operator, kind, value);
-            writer.end();
-            return Ok(());
-        }
         match self {
+            Self::Condition => {
+                writer.equal(name, kind, value);
+                return Ok(());
+            }
+            Self::Expression => {
+                writer.begin_document(name);
+                writer.value(b"$literal", kind, value);
+                writer.end();
+                return Ok(());
+            }
             Self::Fields if kind != kind::DOCUMENT => return Err("no document"),
             Self::Listed => refuse_listed(Element { kind, name, value }, true)?,
-            Self::Added if has_operator(Element { kind, name, value }) => {
+            Self::Added if (Element { kind, name, value }).looks_like_operators() => {
                 return Err("a document with the name of an operator in front");
             }
-            _ => {}
+            Self::Plain | Self::Fields | Self::Added => {}
         }
         writer.value(name, kind, value);
         Ok(())
@@ -267,7 +266,7 @@ impl Place {
 fn refuse_listed(element: Element<'_>, may_be_list: bool) -> Result<(), &'static str> {
     match element.kind {
         kind::REGEX => Err("a regular expression, or has one"),
-        kind::DOCUMENT if has_operator(element) => {
+        kind::DOCUMENT if element.looks_like_operators() => {
             Err("a document with the name of an operator in front, or has one")
         }
         kind::ARRAY if may_be_list => {
@@ -276,10 +275,4 @@ fn refuse_listed(element: Element<'_>, may_be_list: bool) -> Result<(), &'static
         }
         _ => Ok(()),
     }
-}
-
-/// Whether it is a document that could be taken for operators.
-fn has_operator(element: Element<'_>) -> bool {
-    let first = || element.as_document()?.elements().next()?.ok();
-    element.kind == kind::DOCUMENT && first().is_some_and(|first| first.name.starts_with(b"$"))
 }

@@ -189,17 +189,9 @@ fn type_hints(reader: &mut Reader<'_>, section: &Section<'_>) -> BTreeMap<String
             reader.report(&section.path(path), message.into());
             return None;
         }
-        Some((path.clone(), reader.parse(section, path, type_hint)?))
+        Some((path.clone(), reader.choice(section, path)?))
     };
     section.keys().filter_map(hint).collect()
-}
-
-fn type_hint(text: &str) -> Result<TypeHint, Invalid> {
-    let words = TypeHint::WORDS;
-    words.iter().find(|(word, _)| *word == text).map(|(_, hint)| *hint).ok_or_else(|| {
-        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        Invalid(format!("is no type; allowed: {}", words.join(", ")))
-    })
 }
 
 fn write_concern(text: &str) -> Result<WriteConcern, Invalid> {

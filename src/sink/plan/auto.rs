@@ -50,15 +50,3 @@ fn is_of_mongodb(value: Document<'_>) -> Result<bool, Error> {
     let source = document(value, "source")?.unwrap_or(Document::EMPTY);
     Ok(text(source, "connector")? == Some("mongodb") || text(source, "collection")?.is_some())
 }
-
-/// The configuration's word for it.
-pub fn word(shape: ValueShape) -> &'static str {
-    match shape {
-        ValueShape::Event => "event",
-        ValueShape::Document => "document",
-        ValueShape::Debezium => "debezium",
-        ValueShape::DebeziumRows => "debezium_rows",
-        ValueShape::Qlik => "qlik",
-        ValueShape::Auto => "auto",
-    }
-}

@@ -43,13 +43,7 @@ fn described(action: Result<Action, Error>) -> String {
         Ok(Action::Write(filter, kind)) => (filter, kind),
     };
     let filter = match filter {
-        Filter::Id(id) => {
-            let mut writer = Writer::new(Vec::new());
-            writer.begin();
-            writer.value(b"_id", id.kind, &id.value);
-            writer.end();
-            read(&writer.into_bytes())
-        }
+        Filter::Id(id) => read(&id.to_document()),
         Filter::Fields(fields) => read(&fields),
     };
     let done = match kind {

@@ -27,15 +27,7 @@ pub(super) fn filter(
     for column in image.elements() {
         let column = column.map_err(Error::Malformed)?;
         check_name(column.name)?;
-        match column.kind {
-            // Else their contents might be taken for an operator.
-            kind::DOCUMENT | kind::REGEX => {
-                writer.begin_document(column.name);
-                writer.value(b"$eq", column.kind, column.value);
-                writer.end();
-            }
-            _ => writer.value(column.name, column.kind, column.value),
-        }
+        writer.equal(column.name, column.kind, column.value);
     }
     writer.end();
     Ok(Filter::Fields(writer.into_bytes()))

@@ -9,6 +9,7 @@ use super::{
         decode::Input,
         delta,
         identify::{self, Filter, Id},
+        shape::write_without_nulls,
     },
     Action, Error, Kind, Skip,
     columns::{document, text},
@@ -161,7 +162,7 @@ fn changed(
     writer.begin();
     writer.begin_document(b"updatedFields");
     if handling.remove_nulls {
-        nulls::members(&mut writer, updated).map_err(Error::Malformed)?;
+        write_without_nulls(updated, &mut writer).map_err(Error::Malformed)?;
     } else {
         for field in updated.elements() {
             let field = field.map_err(Error::Malformed)?;

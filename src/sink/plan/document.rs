@@ -198,7 +198,5 @@ fn rendered_filter(template: &Template, parts: &Parts<'_>) -> Result<Filter, Err
 
 /// Whether a condition of this value would be read as something else than equality.
 fn is_misread(element: Element<'_>) -> bool {
-    let first = || element.as_document()?.elements().next()?.ok();
-    element.kind == kind::REGEX
-        || element.kind == kind::DOCUMENT && first().is_some_and(|first| first.name.starts_with(b"$"))
+    element.kind == kind::REGEX || element.looks_like_operators()
 }

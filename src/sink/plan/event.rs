@@ -6,6 +6,7 @@ use super::{
         delta,
         event::{Event, Operation},
         identify::{self, Filter, Id},
+        shape::write_without_nulls,
     },
     Action, Error, Kind, Skip, full_state, nulls, with_id,
 };
@@ -62,7 +63,7 @@ fn without_nulls(description: Document<'_>) -> Result<Body, Error> {
         {
             Some(updated) => {
                 writer.begin_document(member.name);
-                nulls::members(&mut writer, updated).map_err(Error::Malformed)?;
+                write_without_nulls(updated, &mut writer).map_err(Error::Malformed)?;
                 writer.end();
             }
             None => writer.value(member.name, member.kind, member.value),

@@ -5,7 +5,7 @@ use super::{
     Action, Error, Kind, full_state,
 };
 use crate::{
-    raw::{Document, Writer},
+    raw::Document,
     transform::{Compiled, Verdict},
 };
 
@@ -34,11 +34,7 @@ pub fn apply(rules: &Compiled, filter: Filter, kind: Kind) -> Result<Option<Acti
 /// written is not there.
 fn delete(rules: &Compiled, filter: Filter) -> Result<Action, Refusal> {
     let Filter::Id(id) = &filter else { return Err(Error::Partial.into()) };
-    let mut writer = Writer::new(Vec::with_capacity(id.value.len() + 16));
-    writer.begin();
-    writer.value(b"_id", id.kind, &id.value);
-    writer.end();
-    let document = Body::whole(writer.into_bytes());
+    let document = Body::whole(id.to_document());
     let filter = match transformed(rules, document.document())? {
         Some(masked) => {
             Filter::Id(super::Id::of(masked.document(), "transformed document").map_err(Error::Id)?)
@@ -48,7 +44,11 @@ fn delete(rules: &Compiled, filter: Filter) -> Result<Action, Refusal> {
     Ok(Action::Write(filter, Kind::Delete))
 }
 
-fn transformed(rules: &Compiled, document: Document<'_>) -> Result<Option<Body>, Refusal> {
+/// What the rules make of a document; none if they drop it.
+///
+/// # Errors
+/// When it cannot be transformed.
+pub fn transformed(rules: &Compiled, document: Document<'_>) -> Result<Option<Body>, Refusal> {
     let mut bytes = Vec::with_capacity(document.as_bytes().len());
     match rules.document(document, &mut bytes).map_err(Refusal::Transform)? {
         Verdict::Keep => Ok(Some(Body::whole(bytes))),

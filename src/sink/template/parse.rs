@@ -163,10 +163,8 @@ fn operators(document: Document<'_>) -> Result<Node, Invalid> {
 
 /// Whether it is a document of operators about a field.
 fn has_operators(element: Element<'_>) -> bool {
-    let first = || element.as_document()?.elements().next()?.ok();
-    let is_operator =
-        |name: &[u8]| name.starts_with(b"$") && ![&b"$and"[..], b"$or", b"$nor"].contains(&name);
-    element.kind == kind::DOCUMENT && first().is_some_and(|first| is_operator(first.name))
+    let first = element.as_document().and_then(|document| members(document).next());
+    element.looks_like_operators() && first.is_some_and(|(name, _)| !matches!(name, "$and" | "$or" | "$nor"))
 }
 
 /// A document each of whose members has the scope of its name.

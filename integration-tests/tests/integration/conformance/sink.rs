@@ -6,7 +6,6 @@ use bson::{Bson, Document, doc};
 use millrace::{
     config::{MissingDocument, Tolerance},
     import::{self, Connector},
-    raw::Writer,
     sink::{
         body::Body,
         dead_letter::Letter,
@@ -224,13 +223,7 @@ pub(super) fn connector(case: &Case, (key, value): (Format, Format)) -> Connecto
 fn outcome(write: Write) -> Outcome {
     let Write { namespace, filter, kind, .. } = write;
     let filter = match filter {
-        Filter::Id(id) => {
-            let mut writer = Writer::new(Vec::new());
-            writer.begin();
-            writer.value(b"_id", id.kind, &id.value);
-            writer.end();
-            document(&writer.into_bytes())
-        }
+        Filter::Id(id) => document(&id.to_document()),
         Filter::Fields(bytes) => document(&bytes),
     };
     let ns = namespace.to_string();
