@@ -7,6 +7,7 @@
 pub mod counted;
 pub mod documents;
 mod random;
+pub mod updates;
 mod values;
 mod writer;
 

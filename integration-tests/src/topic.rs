@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail};
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
     message::{DeliveryResult, Headers},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
@@ -144,6 +144,21 @@ pub async fn committed(bootstrap: &str, group: &str, topics: Vec<String>) -> Res
         Ok(found.elements().iter().filter_map(|element| element.offset().to_raw()).filter_map(positive).sum())
     });
     counting.await?
+}
+
+/// Commits for the consumer group, which has no members, where it goes on in each partition.
+pub async fn commit(bootstrap: &str, group: &str, next_offsets: Ends) -> Result<()> {
+    let mut config = config(bootstrap);
+    config.set("group.id", group);
+    let committing = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = config.create()?;
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), next_offset) in &next_offsets {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*next_offset))?;
+        }
+        Ok(consumer.commit(&list, CommitMode::Sync)?)
+    });
+    committing.await?
 }
 
 /// Offsets that mean "none" are negative.

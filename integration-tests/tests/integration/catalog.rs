@@ -85,12 +85,10 @@ async fn a_time_series_collection_is_made_once_and_never_out_of_something_else()
 
         database.create_collection("ordinary").await?;
         database.create_collection("view").view_on("ordinary").await?;
-        let no_field = TimeSeries { time_field: String::new(), ..wanted.clone() };
         for (name, wanted, words) in [
             ("metrics", &time_series("when"), "whose time field is \"at\""),
             ("ordinary", &wanted, "an ordinary collection"),
             ("view", &wanted, "a view"),
-            ("other", &no_field, "check its options"),
         ] {
             let made = catalog::create_time_series(client, &target(scene, name), wanted).await;
             let failure = made.err().with_context(|| format!("{name} was made"))?;

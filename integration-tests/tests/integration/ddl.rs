@@ -97,7 +97,7 @@ async fn a_topic_with_several_partitions_has_no_place_for_a_collections_event() 
         daemon.logged(&["stays down", "has 3 partitions", "ddl to \\\"ignore\\\""], SOON).await?;
         let copies = scene.pair.client.database(&scene.pair.copy).list_collection_names().await?;
         ensure!(copies.is_empty(), "{copies:?}");
-        daemon.terminate().await
+        daemon.kill9()
     })
     .await
 }

@@ -32,4 +32,5 @@ mod snapshot_faults;
 mod snapshot_requests;
 mod stream;
 mod takeover;
+mod updates;
 mod verify;

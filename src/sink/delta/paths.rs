@@ -1,16 +1,13 @@
 //! The paths of an `updateDescription`, taken apart, and sorted so that those below one field stand together. Pure.
 //!
-//! A path's text is ambiguous: `a.0` may go through an array or an object with a field `0`, `a.b` may be one name.
-//! The server says which in `disambiguatedPaths` where it is asked for expanded events; elsewhere a number means
-//! "whatever the value turns out to be".
+//! A path's text is ambiguous; [`spelling`] says which steps it stands for.
 
-use std::{borrow::Cow, collections::HashMap};
+mod spelling;
+
+use std::borrow::Cow;
 
 use super::Error;
 use crate::raw::{Document, Element, kind};
-
-/// No array within a document of 16 MB has more elements; a greater number is a field's name.
-const MAX_INDEX: i32 = 2_000_000;
 
 /// A path and what happened to what stands there.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,24 +94,22 @@ pub(super) fn group<'p, 'a>(paths: &'p [Path<'a>], depth: usize) -> Vec<Child<'p
 /// All paths of the description, sorted by their steps.
 pub(super) fn read(description: Document<'_>) -> Result<Vec<Path<'_>>, Error> {
     let members = Members::read(description)?;
-    let mut paths = Vec::new();
-    let mut push = |text, action| {
-        let order = paths.len();
-        paths.push(Path { components: members.components(text)?, action, order });
-        Ok::<_, Error>(())
-    };
+    let mut named = Vec::new();
     for element in members.updated.elements() {
         let element = element?;
-        push(element.name, Action::Set(element))?;
+        named.push((element.name, Action::Set(element)));
     }
     for element in members.removed.elements() {
         let path = element?.as_text().ok_or(Error::Shape("removedFields holds something else than text"))?;
-        push(path, Action::Unset)?;
+        named.push((path, Action::Unset));
     }
     for element in members.truncated.elements() {
         let (path, length) = truncation(element?)?;
-        push(path, Action::Truncate(length))?;
+        named.push((path, Action::Truncate(length)));
     }
+    let steps = spelling::steps(&named, members.disambiguated)?;
+    let path = |(order, ((_, action), components))| Path { components, action, order };
+    let mut paths: Vec<_> = named.into_iter().zip(steps).enumerate().map(path).collect();
     paths.sort_by(|a, b| a.names().cmp(b.names()).then(a.order.cmp(&b.order)));
     check(&paths)?;
     Ok(paths)
@@ -125,8 +120,7 @@ struct Members<'a> {
     updated: Document<'a>,
     removed: Document<'a>,
     truncated: Document<'a>,
-    /// By path, because an event may have thousands of them.
-    disambiguated: HashMap<&'a [u8], Element<'a>>,
+    disambiguated: Document<'a>,
 }
 
 impl<'a> Members<'a> {
@@ -155,54 +149,9 @@ impl<'a> Members<'a> {
             updated: updated.ok_or(Error::Shape("no updatedFields"))?,
             removed: removed.ok_or(Error::Shape("no removedFields"))?,
             truncated,
-            disambiguated: disambiguated
-                .elements()
-                .map(|element| element.map(|element| (element.name, element)))
-                .collect::<Result<_, _>>()?,
+            disambiguated,
         })
     }
-
-    fn components(&self, path: &'a [u8]) -> Result<Vec<Component<'a>>, Error> {
-        if let Some(steps) = self.disambiguated.get(path) {
-            return disambiguated(*steps);
-        }
-        let component = |(depth, name): (usize, &'a [u8])| {
-            // The document itself is no array.
-            let index = if depth == 0 { None } else { index_of(name) };
-            let position = index.map_or(Position::Field, Position::Either);
-            Component { name: Cow::Borrowed(name), position }
-        };
-        Ok(path.split(|byte| *byte == b'.').enumerate().map(component).collect())
-    }
-}
-
-/// Text steps are fields and whole numbers are indexes.
-fn disambiguated(steps: Element<'_>) -> Result<Vec<Component<'_>>, Error> {
-    const WRONG: Error = Error::Shape("disambiguatedPaths holds something else than names and indexes");
-    let steps = steps.as_document().filter(|_| steps.kind == kind::ARRAY).ok_or(WRONG)?;
-    let mut components = Vec::new();
-    for step in steps.elements() {
-        let step = step?;
-        components.push(match (step.as_text(), step.as_i64().and_then(|index| i32::try_from(index).ok())) {
-            (Some(name), _) => Component { name: Cow::Borrowed(name), position: Position::Field },
-            (None, Some(index)) if (0..=MAX_INDEX).contains(&index) => Component {
-                name: Cow::Owned(index.to_string().into_bytes()),
-                position: Position::Index(index),
-            },
-            _ => return Err(WRONG),
-        });
-    }
-    match components.first() {
-        Some(Component { position: Position::Field, .. }) => Ok(components),
-        _ => Err(WRONG),
-    }
-}
-
-/// An array's index as the server writes it: decimal without leading zeros.
-fn index_of(name: &[u8]) -> Option<i32> {
-    let is_decimal = name.iter().all(u8::is_ascii_digit) && (name.len() == 1 || name.first() != Some(&b'0'));
-    let index = std::str::from_utf8(name).ok().filter(|_| is_decimal)?.parse().ok()?;
-    (0..=MAX_INDEX).contains(&index).then_some(index)
 }
 
 fn truncation(element: Element<'_>) -> Result<(&[u8], i32), Error> {
