@@ -134,7 +134,10 @@ fn patterns(reader: &mut Reader<'_>, key: &str, is_literal: bool) -> Vec<String>
     let of_databases = key.starts_with("database.");
     let mut patterns = Vec::new();
     for entry in reader.list(key) {
+        let entry = if is_literal { entry } else { without_anchors(&entry).to_owned() };
         let name = if is_literal { Some(entry.clone()) } else { literal_name(&entry) };
+        // No database has a dot in its name, so there it is the operator.
+        let name = name.filter(|name| is_literal || !of_databases || !name.contains('.'));
         let pattern = match (name, of_databases) {
             (Some(db), true) => watch::all_of(&db),
             (Some(name), false) => match name.split_once('.') {
@@ -155,6 +158,12 @@ fn patterns(reader: &mut Reader<'_>, key: &str, is_literal: bool) -> Vec<String>
         }
     }
     patterns
+}
+
+/// Names are matched as a whole: an anchor around one says nothing, and one in the middle of a pattern matches nothing.
+fn without_anchors(regex: &str) -> &str {
+    let regex = regex.strip_prefix('^').unwrap_or(regex);
+    regex.strip_suffix('$').filter(|rest| !rest.ends_with('\\')).unwrap_or(regex)
 }
 
 /// The name that a regular expression without any operator means; a dot is taken for a dot.

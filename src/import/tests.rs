@@ -175,6 +175,26 @@ fn the_worker_knows_the_cluster_and_its_properties() {
 }
 
 #[test]
+fn anchors_around_names_of_debezium_say_nothing() {
+    for (key, entries) in [
+        ("database.include.list", "^shop$"),
+        ("database.include.list", "^sh.p$"),
+        ("database.include.list", "^shop|crm$"),
+        ("collection.include.list", "^shop\\.orders$"),
+        ("collection.include.list", "^shop\\..*$"),
+    ] {
+        let source = source_of(&[
+            DEBEZIUM_CLASS,
+            ("mongodb.connection.string", "mongodb://h"),
+            ("topic.prefix", "p"),
+            (key, entries),
+        ]);
+        assert!(source.watch.matches("shop", "orders"), "{entries}");
+        assert!(!source.watch.matches("shop_copy", "orders"), "{entries}");
+    }
+}
+
+#[test]
 fn debezium_becomes_a_source_with_its_envelope() {
     let source = source_of(&[
         DEBEZIUM_CLASS,
