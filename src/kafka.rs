@@ -3,6 +3,7 @@
 //! librdkafka retries by itself and tells of trouble only on the side: through a callback that any of its threads may
 //! call. [`Context`] keeps the last of these words, so that the error that a half ends with can say why.
 
+mod group;
 mod reader;
 
 use std::{
@@ -19,7 +20,10 @@ use rdkafka::{
 };
 use tokio::sync::Notify;
 
-pub use self::reader::Reader;
+pub use self::{
+    group::{Group, Offsets, partitions},
+    reader::Reader,
+};
 use crate::{config, retry::Failure};
 
 /// How long a request to the cluster may take before the half gives up and tries again later.

@@ -14,7 +14,7 @@ use mongodb::Client;
 use rdkafka::Message;
 
 pub use self::{
-    groups::{Offsets, SinkConnector, TakenOffsets},
+    groups::{SinkConnector, TakenOffsets},
     offsets::{Offset, Stored, read},
 };
 use crate::{

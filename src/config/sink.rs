@@ -58,11 +58,6 @@ impl Sink {
         let found = self.overrides.iter().find(|over| over.topics.matches(topic));
         found.map_or(&self.handling, |over| &over.handling)
     }
-
-    /// What is made of records, of whatever topic.
-    pub fn handlings(&self) -> impl Iterator<Item = &Arc<Handling>> {
-        std::iter::once(&self.handling).chain(self.overrides.iter().map(|over| &over.handling))
-    }
 }
 
 /// What is made of the records of some topics.

@@ -8,7 +8,7 @@ use rdkafka::{
     metadata::MetadataTopic,
 };
 
-use super::{Context, REQUEST_TIMEOUT, client_config, code, drop_aside};
+use super::{Context, REQUEST_TIMEOUT, client_config, code, drop_aside, group::members};
 use crate::{config, retry::Failure};
 
 /// Reads one topic. Where a partition ends is settled when it is assigned.
@@ -65,10 +65,7 @@ impl Reader {
     /// # Errors
     /// When the cluster does not answer.
     pub fn group_members(&self, group: &str) -> Result<usize, Failure> {
-        let groups = self.consumer.fetch_group_list(Some(group), REQUEST_TIMEOUT);
-        let groups = groups
-            .map_err(|error| self.context.failure(&format!("cannot look at group {group}"), code(&error)))?;
-        Ok(groups.groups().iter().map(|group| group.members().len()).sum())
+        members(&self.consumer, &self.context, group)
     }
 
     /// The first offset of a partition, and the one after its last.

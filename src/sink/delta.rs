@@ -25,6 +25,8 @@ use crate::raw::{Document, Error as RawError, Writer};
 pub struct Stages {
     bytes: Vec<u8>,
     count: usize,
+    /// Whether fields were removed since the document was last put together anew.
+    leaves_gaps: bool,
 }
 
 /// Why an `updateDescription` cannot be applied. Never quotes contents.
@@ -61,9 +63,23 @@ impl Stages {
     }
 
     /// Adds stages that come after these.
+    ///
+    /// Within one pipeline the server remembers where a removed field was, and puts it there when it comes back;
+    /// for the original, these were two updates, and the field came to the end. So what was removed is made
+    /// forgotten in between.
     pub fn append(&mut self, later: &Self) {
+        if self.leaves_gaps && !later.is_empty() {
+            self.push(|writer| {
+                writer.begin_document(b"$replaceWith");
+                writer.begin_array(b"$mergeObjects");
+                writer.string(b"0", b"$$ROOT");
+                writer.end();
+                writer.end();
+            });
+        }
         self.bytes.extend_from_slice(&later.bytes);
         self.count += later.count;
+        self.leaves_gaps = later.leaves_gaps;
     }
 
     /// The stages in order.
@@ -104,6 +120,7 @@ pub fn compile(description: Document<'_>) -> Result<Stages, Error> {
             }
             writer.end();
         });
+        stages.leaves_gaps = true;
     }
     if !written.iter().all(|path| path.components[0].is_plain()) {
         stages.push(|writer| write_object(writer, b"$replaceWith", &written, 0, &Place::Root));
@@ -213,6 +230,7 @@ mod tests {
             .iter()
             .map(|stage| stage.elements().next().expect("a member").expect("sound").name.to_vec())
             .collect();
-        assert_eq!(names, [b"$unset".to_vec(), b"$set".to_vec(), b"$set".to_vec()]);
+        let expected: [&[u8]; 4] = [b"$unset", b"$set", b"$replaceWith", b"$set"];
+        assert_eq!(names, expected);
     }
 }

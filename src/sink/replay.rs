@@ -8,13 +8,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
-};
+use rdkafka::{Message, TopicPartitionList};
 use tokio::task::block_in_place;
 
 use super::{
@@ -27,12 +24,14 @@ use super::{
     stages::{Judged, Stages},
     write::Target,
 };
-use crate::{config, kafka, retry::Failure};
+use crate::{
+    config,
+    kafka::{self, Group, Offsets},
+    retry::Failure,
+};
 
 /// Letters are replayed in rounds of about so many bytes.
 const ROUND_BYTES: usize = 32 << 20;
-/// How long the cluster may take for an answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,14 +81,13 @@ pub async fn replay(client: mongodb::Client, context: Context) -> Result<Report,
 /// The dead letter topic, and how far replays have come in it.
 struct Shelf {
     settings: Arc<config::Sink>,
-    group: String,
     reader: kafka::Reader,
     /// Keeps the replays' own offsets.
-    keeper: BaseConsumer<kafka::Context>,
-    /// Where the sink's group stands.
-    sink: BaseConsumer<kafka::Context>,
-    next: BTreeMap<i32, i64>,
-    context: kafka::Context,
+    keeper: Group,
+    /// The sink's.
+    sink: Group,
+    name: String,
+    next: Offsets,
 }
 
 impl Shelf {
@@ -100,36 +98,25 @@ impl Shelf {
         context: &kafka::Context,
     ) -> Result<Self, Failure> {
         let mut reader = kafka::Reader::open(&settings.kafka, context, topic)?;
-        if reader.group_members(group)? > 0 {
+        let sink = Group::open(&settings.kafka, context, group)?;
+        if sink.members()? > 0 {
             return Err(Failure::stop(format!(
                 "group {group} has members: stop the sink first, because nobody else may write the same documents"
             )));
         }
-        let consumer = |group: &str| {
-            let mut client = kafka::client_config(&settings.kafka);
-            client.set("group.id", group).set("enable.auto.commit", "false");
-            let consumer: Result<BaseConsumer<kafka::Context>, _> =
-                client.create_with_context(context.clone());
-            consumer.map_err(|error| Failure::stop(format!("cannot use [kafka.properties]: {error}")))
-        };
-        let (keeper, sink) = (consumer(&format!("{group}.dlq"))?, consumer(group)?);
-        let mut next = BTreeMap::new();
-        for partition in reader.partitions()? {
+        let keeper = Group::open(&settings.kafka, context, &format!("{group}.dlq"))?;
+        let partitions = reader.partitions()?;
+        let committed = committed(&keeper, topic, &partitions)?;
+        let mut from = Vec::new();
+        for partition in partitions {
             let (low, _) = reader.watermarks(partition)?;
-            let committed = committed(&keeper, context, topic, partition)?;
-            next.insert(partition, committed.unwrap_or(low).max(low));
+            let next = committed.0.get(&(topic.to_owned(), partition)).copied().unwrap_or(low);
+            from.push((partition, next.max(low)));
         }
-        let from: Vec<_> = next.iter().map(|(partition, offset)| (*partition, *offset)).collect();
         reader.assign(&from)?;
-        Ok(Self {
-            settings: Arc::clone(settings),
-            group: group.to_owned(),
-            reader,
-            keeper,
-            sink,
-            next,
-            context: context.clone(),
-        })
+        let next = from.into_iter().map(|(partition, next)| ((topic.to_owned(), partition), next));
+        let next = Offsets(next.collect());
+        Ok(Self { settings: Arc::clone(settings), reader, keeper, sink, name: group.to_owned(), next })
     }
 
     /// The next letters of this sink; none at the end.
@@ -138,8 +125,8 @@ impl Shelf {
         let mut bytes = 0;
         while bytes < ROUND_BYTES {
             let Some(message) = self.reader.read()? else { break };
-            self.next.insert(message.partition(), message.offset() + 1);
-            let Some(record) = letter(&Record::of(&message, message.topic().into()), &self.group) else {
+            self.next.0.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
+            let Some(record) = letter(&Record::of(&message, message.topic().into()), &self.name) else {
                 continue;
             };
             bytes += record.len();
@@ -151,44 +138,28 @@ impl Shelf {
 
     /// Where the sink's group stands in a partition.
     fn stands_at(&self, partition: &Partition) -> Result<i64, Failure> {
-        Ok(committed(&self.sink, &self.context, &partition.topic, partition.number)?.unwrap_or_default())
+        let committed = committed(&self.sink, &partition.topic, &[partition.number])?;
+        Ok(committed.0.into_values().next().unwrap_or_default())
     }
 
     /// What was read so far needs no other replay.
     fn commit(&self) -> Result<(), Failure> {
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in &self.next {
-            list.add_partition_offset(self.reader.topic(), *partition, Offset::Offset(*offset))
-                .map_err(|error| failed(&self.context, "cannot commit the replay's offsets", &error))?;
-        }
-        self.keeper
-            .commit(&list, CommitMode::Sync)
-            .map_err(|error| failed(&self.context, "cannot commit the replay's offsets", &error))
+        self.keeper.commit(&self.next)
     }
 
     fn close(self) {
         self.reader.close();
-        kafka::drop_aside((self.keeper, self.sink));
+        self.keeper.close();
+        self.sink.close();
     }
 }
 
-fn failed(context: &kafka::Context, what: &str, error: &rdkafka::error::KafkaError) -> Failure {
-    context.failure(what, kafka::code(error))
-}
-
-fn committed(
-    consumer: &BaseConsumer<kafka::Context>,
-    context: &kafka::Context,
-    topic: &str,
-    partition: i32,
-) -> Result<Option<i64>, Failure> {
+fn committed(group: &Group, topic: &str, partitions: &[i32]) -> Result<Offsets, Failure> {
     let mut list = TopicPartitionList::new();
-    list.add_partition(topic, partition);
-    let list = consumer
-        .committed_offsets(list, TIMEOUT)
-        .map_err(|error| failed(context, "cannot read the group's offsets", &error))?;
-    let offset = list.find_partition(topic, partition).map(|found| found.offset());
-    Ok(offset.and_then(Offset::to_raw).filter(|offset| *offset >= 0))
+    for partition in partitions {
+        list.add_partition(topic, *partition);
+    }
+    group.committed(&list)
 }
 
 /// The record that a letter of this group stands for.

@@ -4,22 +4,12 @@
 //! begins there at the first record, as the connector would. Done again, it changes nothing; it never goes back behind
 //! what the sink has done itself.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
-
-use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer},
-    error::KafkaError,
-};
-
 use crate::{
     app::sink_group,
     config::{self, Settings},
-    kafka,
+    kafka::{self, Group, Offsets},
     retry::Failure,
 };
-
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A sink connector whose offsets are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,20 +33,6 @@ pub struct TakenOffsets {
     pub to: String,
     /// The next offset of each partition.
     pub offsets: Offsets,
-}
-
-/// The offset of the record that comes next, by topic and partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Offsets(BTreeMap<(String, i32), i64>);
-
-impl fmt::Display for Offsets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, ((topic, partition), next_offset)) in self.0.iter().enumerate() {
-            let comma = if index > 0 { ", " } else { "" };
-            write!(f, "{comma}{topic}[{partition}] at {next_offset}")?;
-        }
-        Ok(())
-    }
 }
 
 /// What was found, and can be committed.
@@ -91,14 +67,8 @@ pub(super) async fn store(found: Vec<Found>) -> Result<Vec<TakenOffsets>, Failur
     let mut taken = Vec::new();
     for found in found {
         let storing = tokio::task::spawn_blocking(move || {
-            let group = Group::open(&found.kafka, &found.taken.to)?;
-            let mut list = TopicPartitionList::new();
-            for ((topic, partition), next_offset) in &found.taken.offsets.0 {
-                let added = list.add_partition_offset(topic, *partition, Offset::Offset(*next_offset));
-                added.map_err(|error| group.failure("commit", &error))?;
-            }
-            let committed = group.consumer.commit(&list, CommitMode::Sync);
-            committed.map_err(|error| group.failure("commit", &error))?;
+            let group = open(&found.kafka, &found.taken.to)?;
+            group.commit(&found.taken.offsets)?;
             Ok(found.taken)
         });
         let stored = storing.await.map_err(|error| Failure::retry(format!("committing offsets: {error}")))?;
@@ -110,7 +80,7 @@ pub(super) async fn store(found: Vec<Found>) -> Result<Vec<TakenOffsets>, Failur
 /// What the connector has committed, if the sink's group can have it.
 fn offsets(sink: &config::Sink, connector: &SinkConnector, to: &str) -> Result<Offsets, Failure> {
     let SinkConnector { name, group: from, .. } = connector;
-    let theirs = Group::open(&sink.kafka, from)?;
+    let theirs = open(&sink.kafka, from)?;
     let members = theirs.members()?;
     if members > 0 {
         return Err(Failure::stop(format!(
@@ -118,15 +88,19 @@ fn offsets(sink: &config::Sink, connector: &SinkConnector, to: &str) -> Result<O
              /connectors/{name}/stop), or its workers"
         )));
     }
-    let own = Group::open(&sink.kafka, to)?;
+    let own = open(&sink.kafka, to)?;
     let members = own.members()?;
     if members > 0 {
         return Err(Failure::stop(format!(
             "the sink's group {to} has {members} members: the sink is running"
         )));
     }
-    let partitions = theirs.partitions(sink)?;
+    let partitions = theirs.partitions(|topic| sink.reads(topic))?;
     choose(from, &theirs.committed(&partitions)?, to, &own.committed(&partitions)?).map_err(Failure::stop)
+}
+
+fn open(settings: &config::Kafka, group: &str) -> Result<Group, Failure> {
+    Group::open(settings, &kafka::Context::new("import"), group)
 }
 
 /// What one group has committed, unless the other is further already. Pure.
@@ -148,64 +122,6 @@ fn choose(from: &str, theirs: &Offsets, to: &str, own: &Offsets) -> Result<Offse
         }
     }
     Ok(theirs.clone())
-}
-
-/// A consumer group, seen by somebody who never joins it. Blocks.
-struct Group {
-    consumer: BaseConsumer<kafka::Context>,
-    context: kafka::Context,
-    name: String,
-}
-
-impl Group {
-    fn open(settings: &config::Kafka, name: &str) -> Result<Self, Failure> {
-        let context = kafka::Context::new("import");
-        let mut client = kafka::client_config(settings);
-        client.set("group.id", name).set("enable.auto.commit", "false");
-        let consumer = client
-            .create_with_context(context.clone())
-            .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
-        Ok(Self { consumer, context, name: name.to_owned() })
-    }
-
-    fn members(&self) -> Result<usize, Failure> {
-        let groups = self.consumer.fetch_group_list(Some(&self.name), TIMEOUT);
-        let groups = groups.map_err(|error| self.failure("look at", &error))?;
-        Ok(groups.groups().iter().map(|group| group.members().len()).sum())
-    }
-
-    /// The partitions that the sink reads.
-    fn partitions(&self, sink: &config::Sink) -> Result<TopicPartitionList, Failure> {
-        let metadata = self.consumer.fetch_metadata(None, TIMEOUT);
-        let metadata = metadata.map_err(|error| self.failure("look for the topics of", &error))?;
-        let mut list = TopicPartitionList::new();
-        for topic in metadata.topics().iter().filter(|topic| sink.topics.matches(topic.name())) {
-            for partition in topic.partitions() {
-                list.add_partition(topic.name(), partition.id());
-            }
-        }
-        Ok(list)
-    }
-
-    fn committed(&self, partitions: &TopicPartitionList) -> Result<Offsets, Failure> {
-        if partitions.count() == 0 {
-            return Ok(Offsets::default());
-        }
-        let committed = self.consumer.committed_offsets(partitions.clone(), TIMEOUT);
-        let committed = committed.map_err(|error| self.failure("look at the offsets of", &error))?;
-        let mut offsets = Offsets::default();
-        for element in committed.elements() {
-            element.error().map_err(|error| self.failure("look at the offsets of", &error))?;
-            if let Offset::Offset(next_offset) = element.offset() {
-                offsets.0.insert((element.topic().to_owned(), element.partition()), next_offset);
-            }
-        }
-        Ok(offsets)
-    }
-
-    fn failure(&self, what: &str, error: &KafkaError) -> Failure {
-        self.context.failure(&format!("cannot {what} group {}", self.name), kafka::code(error))
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ const COLLECTION: &str = "updated";
 const FILLER_BYTES: usize = 4_000;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "diverges in some runs, see the open issue; run with: cargo test --package integration-tests random_updates_arrive -- --ignored"]
 async fn random_updates_arrive_through_deltas_alone() -> Result<()> {
     arrive(11, Size { documents: 12, updates: 1_500, suffixes: 3 }, "").await
 }
@@ -86,21 +85,11 @@ async fn arrive(seed: u64, size: Size, format: &str) -> Result<()> {
         };
         let ((versions, equal_count), samples) = tokio::try_join!(write, sample(scene, size, &is_over))?;
         ensure!(equal_count == u64::try_from(size.documents)?, "{equal_count} documents");
-        let mut reordered_count = 0;
         for (id, sample) in &samples {
-            let known = versions.get(id).context("an unknown document")?;
-            if known.contains(sample) {
-                continue;
-            }
-            // What is left of the difference may be the order of fields.
-            let sampled = Document::from_reader(&sample[..])?;
-            let is_equal =
-                |known: &Vec<u8>| Document::from_reader(&known[..]).is_ok_and(|known| known == sampled);
-            let is_version = known.iter().any(is_equal);
-            reordered_count += 1;
+            let is_version = versions.get(id).is_some_and(|known| known.contains(sample));
             ensure!(is_version, "the original never was {}", shown(RawDocument::from_bytes(sample)?));
         }
-        println!("seed {seed}: {} samples, {reordered_count} in another order of fields", samples.len());
+        println!("seed {seed}: {} samples", samples.len());
         covers_all_members(scene).await?;
         daemon.terminate().await?;
         for number in 0..size.suffixes {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::{
-    Offset, TopicPartitionList,
+    Offset,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
@@ -36,12 +36,7 @@ fn look(settings: &config::Sink, group: &str) -> Result<bool, Failure> {
         context.failure(&what, kafka::code(error))
     };
     let metadata = consumer.fetch_metadata(None, TIMEOUT).map_err(|error| failed(&error))?;
-    let mut list = TopicPartitionList::new();
-    for topic in metadata.topics().iter().filter(|topic| settings.reads(topic.name())) {
-        for partition in topic.partitions() {
-            list.add_partition(topic.name(), partition.id());
-        }
-    }
+    let list = kafka::partitions(&metadata, |topic| settings.reads(topic));
     if list.count() == 0 {
         return Ok(true);
     }

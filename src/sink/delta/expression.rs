@@ -90,7 +90,7 @@ fn write_container(
     place: &Place<'_>,
     cut: Option<i32>,
 ) {
-    let mut children = group(paths, depth);
+    let children = group(paths, depth);
     let mut shape = Shape::Array;
     for child in &children {
         shape = match child.component.position {
@@ -102,9 +102,6 @@ fn write_container(
         if shape == Shape::Object {
             break;
         }
-    }
-    if shape != Shape::Object {
-        children.sort_by_key(|child| index(child));
     }
     let container = Container { shape, cut, children, depth };
     if paths.iter().any(|path| matches!(path.action, Action::Set(_))) {
@@ -194,7 +191,7 @@ impl Container<'_, '_> {
                 operator(writer, name, |writer| {
                     writer.begin_document(b"$setField");
                     literal_name(writer, b"field", &child.component.name);
-                    self.write_without_removed(writer, b"input");
+                    self.write_settled(writer, b"input");
                     reference(writer, b"value", number);
                     writer.end();
                 });
@@ -217,6 +214,16 @@ impl Container<'_, '_> {
                 writer.end();
             }),
         }
+    }
+
+    /// As [`Self::write_without_removed`], and the fields that an earlier stage took away are forgotten: `$setField`
+    /// would put one that comes back into its old place. `$mergeObjects` never does.
+    fn write_settled(&self, writer: &mut Writer, name: &[u8]) {
+        operator(writer, name, |writer| {
+            writer.begin_array(b"$mergeObjects");
+            self.write_without_removed(writer, b"0");
+            writer.end();
+        });
     }
 
     fn write_without_removed(&self, writer: &mut Writer, name: &[u8]) {
@@ -251,7 +258,9 @@ impl Container<'_, '_> {
             writer.begin_array(b"$concatArrays");
             let mut parts = Parts { writer, count: 0 };
             let mut next = 0;
-            for (number, child) in self.children.iter().enumerate() {
+            let mut numbered: Vec<_> = self.children.iter().enumerate().collect();
+            numbered.sort_by_key(|(_, child)| index(child));
+            for (number, child) in numbered {
                 let index = index(child);
                 parts.between(next, index);
                 parts.one(number);
