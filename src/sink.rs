@@ -142,11 +142,12 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
         }
         () = stop.cancelled() => return Ok(()),
     }
+    let target = Target::new(client, Arc::clone(&settings), Arc::clone(&metrics), stop.clone());
+    target.check().await?;
     let consumer = Consumer::start(&settings, &group, memory_bytes, &metrics, &pause)?;
     let watched =
         watched.into_iter().filter(|(mongodb, _)| *mongodb == settings.mongodb).map(|(_, watched)| watched);
     let stages = Stages::new(Arc::clone(&settings), watched.collect());
-    let target = Target::new(client, Arc::clone(&settings), Arc::clone(&metrics), stop.clone());
     let letters = DeadLetters::new(&settings, &group, &metrics)?;
     letters.prepare().await?;
     let repair = Repair::new(&settings, letters);

@@ -403,6 +403,7 @@ fn fields_become_a_template_with_what_stands_in_for_them() {
     let strict = ("namespace.mapper.error.if.invalid", "true");
     for (keys, expected) in [
         (&[("collection", "{x}")][..], "d.{{x}}"),
+        (&[("collection", "{${env:COLL}}")], "d.{{${env:COLL}}}"),
         (&[("collection", "x"), mapper, key_db], "{key.t.db|'d'}.x"),
         (&[("collection", "x"), mapper, value_coll], "d.{value.c|'x'}"),
         (&[mapper, key_db, value_coll], "{key.t.db|'d'}.{value.c|topic}"),

@@ -10,7 +10,8 @@ use super::{
     identify::{Filter, Id},
 };
 use crate::{
-    config::MissingDocument,
+    config::{Handling, MissingDocument, ValueShape, WriteBy, WriteModel},
+    namespace::Namespace,
     raw::{Document, Element, Writer, kind},
     retry::Failure,
 };
@@ -30,6 +31,18 @@ impl ShardKey {
     /// Whether `_id` is enough.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
+    }
+
+    /// Whether the writes of these records can name the key at all.
+    ///
+    /// # Errors
+    /// When each of them may insert, and none can.
+    pub fn check_settings(&self, handling: &Handling, namespace: &Namespace) -> Result<(), Failure> {
+        let Some(named) = names_of_upserts(handling) else { return Ok(()) };
+        if self.paths.iter().all(|path| named.contains(&path.as_bytes())) {
+            return Ok(());
+        }
+        Err(self.unnamed("", namespace))
     }
 
     /// Adds the key to what finds `item`'s document.
@@ -61,13 +74,32 @@ impl ShardKey {
         if missing != MissingDocument::Upsert || self.paths.iter().all(|path| names(&path)) {
             return Ok(());
         }
-        Err(Failure::stop(format!(
-            "{}: {} is sharded by {}, which the update's filter does not name, so it cannot insert; name it in write.filter, \
-             or set upsert and missing_document so that nothing is inserted",
-            item.place,
-            item.namespace,
+        Err(self.unnamed(&format!("{}: ", item.place), &item.namespace))
+    }
+
+    fn unnamed(&self, place: &str, namespace: &Namespace) -> Failure {
+        Failure::stop(format!(
+            "{place}{namespace} is sharded by {}, which the update's filter does not name, so it cannot insert; name it in \
+             write.filter, or set upsert and missing_document so that nothing is inserted",
             self.paths.join(", ")
-        )))
+        ))
+    }
+}
+
+/// What each write of these records names beside the `_id`, where it may insert and the settings alone decide.
+fn names_of_upserts(handling: &Handling) -> Option<Vec<&[u8]>> {
+    let write = &handling.write;
+    if handling.value != ValueShape::Document || handling.time_series.is_some() {
+        return None;
+    }
+    let is_upsert = match (&write.filter, &write.update) {
+        (None, None) => write.model == WriteModel::Update,
+        (_, update) => update.is_some() && write.upsert,
+    };
+    match &write.filter {
+        Some(filter) if is_upsert => filter.names(),
+        None if is_upsert && write.by == WriteBy::Id => Some(Vec::new()),
+        _ => None,
     }
 }
 

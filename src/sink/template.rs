@@ -103,6 +103,14 @@ impl Template {
         matches!(self.root, Node::Array(_))
     }
 
+    /// The names of its members, where no record decides about them.
+    pub fn names(&self) -> Option<Vec<&[u8]>> {
+        match &self.root {
+            Node::Document(members) => Some(members.iter().map(|(name, _)| &name[..]).collect()),
+            Node::Fixed(..) | Node::Array(_) | Node::Filled(_) => None,
+        }
+    }
+
     /// The document, or the array, for a record.
     ///
     /// # Errors

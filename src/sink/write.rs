@@ -101,6 +101,19 @@ impl Target {
         &self.client
     }
 
+    /// Looks at the collections that are known before any record comes.
+    ///
+    /// # Errors
+    /// When one is sharded by what no write of its records can name, or cannot be looked at.
+    pub async fn check(&self) -> Result<(), Failure> {
+        let overridden = self.settings.overrides.iter().map(|over| &over.handling);
+        for handling in std::iter::once(&self.settings.handling).chain(overridden) {
+            let Some(Ok(namespace)) = handling.namespace.literal().map(Namespace::parse) else { continue };
+            self.look_up(&namespace).await?.check_settings(handling, &namespace)?;
+        }
+        Ok(())
+    }
+
     /// Writes a whole batch.
     ///
     /// # Errors
@@ -159,10 +172,7 @@ impl Target {
         if let Some(time_series) = &handling.time_series {
             catalog::create_time_series(&self.client, namespace, time_series).await?;
         }
-        let key = match catalog::shard_key(&self.client, namespace).await? {
-            catalog::ShardKey::Fields(paths) => ShardKey::new(&paths),
-            catalog::ShardKey::None | catalog::ShardKey::Unknown => ShardKey::default(),
-        };
+        let key = self.look_up(namespace).await?;
         if !key.is_empty() {
             tracing::info!(sink = self.settings.name, %namespace, ?key, "the target is sharded");
         }
@@ -171,6 +181,13 @@ impl Target {
         }
         self.shard_keys.insert(Arc::clone(namespace), key.clone());
         Ok(key)
+    }
+
+    async fn look_up(&self, namespace: &Namespace) -> Result<ShardKey, Failure> {
+        Ok(match catalog::shard_key(&self.client, namespace).await? {
+            catalog::ShardKey::Fields(paths) => ShardKey::new(&paths),
+            catalog::ShardKey::None | catalog::ShardKey::Unknown => ShardKey::default(),
+        })
     }
 
     /// An insert into a collection that is being replayed costs less as a replace at once.

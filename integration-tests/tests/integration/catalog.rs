@@ -19,6 +19,8 @@ use millrace::{
 };
 use mongodb::Client;
 
+const SOON: Duration = Duration::from_secs(60);
+
 fn target(scene: &Scene, name: &str) -> Namespace {
     Namespace { db: scene.pair.copy.clone(), coll: name.to_owned() }
 }
@@ -66,6 +68,27 @@ async fn each_kind_of_target_is_told_with_its_validator_and_shard_key() -> Resul
         let key = ShardKey::Fields(vec!["customer.id".into(), "_id".into()]);
         ensure!(found?.shard_key == key);
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_whose_updates_can_never_name_the_shard_key_does_not_start() -> Result<()> {
+    Scene::play(servers::shared().await?, "unnamed_key", async |scene| {
+        let namespace = target(scene, "orders").to_string();
+        let entries = scene.pair.client.database("config").collection::<Document>("collections");
+        entries.insert_one(doc! { "_id": &namespace, "key": { "region": 1 } }).await?;
+        let sink = format!(
+            "[sinks.copy]\ntopics = [\"{}.*\"]\nnamespace = \"{namespace}\"\nvalue = \"document\"\n\
+             [sinks.copy.write]\nmodel = \"update\"",
+            scene.name
+        );
+        let mut daemon = scene.daemon(&scene.config(&sink))?;
+        daemon.start()?;
+        let line = daemon.logged(&["ERROR", "sharded by region"], SOON).await;
+        daemon.terminate().await.ok();
+        entries.delete_one(doc! { "_id": &namespace }).await?;
+        says(&line?, &[&namespace, "write.filter"])
     })
     .await
 }

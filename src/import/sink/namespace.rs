@@ -10,7 +10,6 @@ pub(super) fn template(reader: &mut Reader<'_>, value: &str) -> Option<(String, 
     if database.trim().is_empty() {
         return reader.refuse("database", "is required");
     }
-    let fixed = |name: &str| name.replace('{', "{{").replace('}', "}}");
     let topic = || "{topic}".to_owned();
     let whole = [fixed(&database), if collection.is_empty() { topic() } else { fixed(&collection) }];
     let fields = ["database", "collection"].map(|part| {
@@ -54,6 +53,20 @@ pub(super) fn template(reader: &mut Reader<'_>, value: &str) -> Option<(String, 
         }
     }
     Some((parts.join("."), reads_key))
+}
+
+/// A name as a template has it: braces are doubled, but for those of a reference, which is filled in before.
+fn fixed(name: &str) -> String {
+    let doubled = |text: &str| text.replace('{', "{{").replace('}', "}}");
+    let mut out = String::new();
+    let mut rest = name;
+    while let Some((before, reference)) = rest.split_once("${") {
+        let reference = reference.split_once('}').filter(|_| !before.ends_with('$'));
+        let Some((inner, after)) = reference else { break };
+        out.push_str(&format!("{}${{{inner}}}", doubled(before)));
+        rest = after;
+    }
+    out + &doubled(rest)
 }
 
 /// What takes the place of a field that is missing or no text.

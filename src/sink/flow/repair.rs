@@ -102,7 +102,7 @@ impl Repair {
         self.held_bytes += record.len();
         self.keys.insert(key.clone());
         self.held.push(Held { record, key, deadline });
-        self.letters.metrics().held_records.store(self.held.len() as u64, Relaxed);
+        self.count_held();
     }
 
     /// When to try what is held.
@@ -114,7 +114,7 @@ impl Repair {
     pub(in crate::sink) async fn batch(
         &mut self,
         unwritten: Unwritten,
-        mut records: Vec<Record>,
+        records: Vec<Record>,
         stages: &mut Stages,
         target: &mut Target,
     ) -> Result<(), Failure> {
@@ -131,9 +131,8 @@ impl Repair {
         for (item, _) in unwritten.conflicts {
             item.records.iter().for_each(|index| drop(parts.insert(index, None)));
         }
-        for (index, reason) in parts {
-            let empty = Record { key: None, value: None, headers: Vec::new(), ..records[index].clone() };
-            let record = std::mem::replace(&mut records[index], empty);
+        let left = |(index, record)| Some((record, parts.remove(&index)?));
+        for (record, reason) in records.into_iter().enumerate().filter_map(left) {
             match reason {
                 Some(reason) => self.letters.add(Letter::refused(record, &reason))?,
                 None => self.alone(record, stages, target).await?,
@@ -222,7 +221,7 @@ impl Repair {
             }
         }
         self.retry_at = (!self.held.is_empty()).then(|| Instant::now() + RETRY_PAUSE);
-        self.letters.metrics().held_records.store(self.held.len() as u64, Relaxed);
+        self.count_held();
         self.letters.send().await
     }
 
@@ -231,6 +230,11 @@ impl Repair {
         self.held.retain(|held| !partitions.contains(&held.record.place.partition));
         self.keys = self.held.iter().map(|held| held.key.clone()).collect();
         self.held_bytes = self.held.iter().map(|held| held.record.len()).sum();
+        self.count_held();
+    }
+
+    fn count_held(&self) {
+        self.letters.metrics().held_records.store(self.held.len() as u64, Relaxed);
     }
 
     /// A batch is written as far as it can be.
