@@ -17,6 +17,7 @@ use rdkafka::{
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::ConsumerContext,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    message::{DeliveryResult, Message as _},
 };
 use tokio::sync::Notify;
 
@@ -143,7 +144,29 @@ pub fn failure(what: &str, code: RDKafkaErrorCode) -> Failure {
         RDKafkaErrorCode::MessageSizeTooLarge => Failure::stop(format!(
             "{what}: {code}; raise max.message.bytes of the topic (and message.max.bytes of the broker)"
         )),
+        UNPLACED => Failure::retry(format!(
+            "{what}: the cluster has it for a duplicate and does not say of what, so it may be lost; it is sent again"
+        )),
         _ => Failure::retry(format!("{what}: {code}")),
+    }
+}
+
+/// The code of a record that was reported as delivered to nowhere.
+pub const UNPLACED: RDKafkaErrorCode = RDKafkaErrorCode::DuplicateSequenceNumber;
+
+/// At which offset a record stands, by its delivery report.
+///
+/// A broker that learns of a new partition between two batches refuses the first, takes the second, and when the first
+/// comes again calls it a duplicate (KAFKA-15591). librdkafka takes every duplicate for delivered, and only leaves out
+/// the offset. A true duplicate, whose answer was lost, looks the same; so neither counts as delivered.
+///
+/// # Errors
+/// When it was not delivered, or nobody knows where.
+pub fn placed(report: &DeliveryResult<'_>) -> Result<i64, RDKafkaErrorCode> {
+    match report {
+        Ok(message) if message.offset() < 0 => Err(UNPLACED),
+        Ok(message) => Ok(message.offset()),
+        Err((error, _)) => Err(code(error)),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Message as _,
+    ClientContext,
     admin::{NewTopic, TopicReplication},
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
@@ -292,13 +292,7 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Box<oneshot::Sender<Report>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, report: Self::DeliveryOpaque) {
-        let outcome = match result {
-            Ok(_) => Ok(()),
-            Err((error, message)) => {
-                tracing::debug!(topic = message.topic(), %error, "a dead letter was not delivered");
-                Err(kafka::code(error))
-            }
-        };
+        let outcome = kafka::placed(result).map(drop);
         if report.send(outcome).is_err() {
             tracing::debug!("nobody waits for the dead letter any more");
         }

@@ -310,36 +310,29 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let outcome = kafka::placed(result);
         if opaque == CHECKPOINT {
             let waiting = self.shared.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let outcome = match result {
-                Ok(message) => Ok(message.offset()),
-                Err((error, _)) => Err(kafka::code(error)),
-            };
             if waiting.is_some_and(|waiting| waiting.send(outcome).is_err()) {
                 tracing::debug!("nobody waits for the checkpoint any more");
             }
             return;
         }
-        match result {
-            Ok(_) => self.count_down(opaque),
-            Err((error, message)) => {
-                let code = kafka::code(error);
-                // Purged messages are those that the half gives up when it ends.
-                if matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
-                    return;
-                }
-                let bytes = message.payload_len() + message.key_len();
-                let mut failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.get_or_insert_with(|| Undelivered {
-                    topic: message.topic().to_owned(),
-                    code,
-                    bytes,
-                    slot: opaque,
-                });
-                self.shared.changed.notify_one();
-            }
+        let Err(code) = outcome else { return self.count_down(opaque) };
+        // Purged messages are those that the half gives up when it ends.
+        if matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+            return;
         }
+        let (Ok(message) | Err((_, message))) = result;
+        let bytes = message.payload_len() + message.key_len();
+        let mut failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert_with(|| Undelivered {
+            topic: message.topic().to_owned(),
+            code,
+            bytes,
+            slot: opaque,
+        });
+        self.shared.changed.notify_one();
     }
 }
 
@@ -349,7 +342,39 @@ pub const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::{
+        mocking::MockCluster,
+        producer::DefaultProducerContext,
+        types::{RDKafkaApiKey, RDKafkaRespErr},
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_the_cluster_calls_a_duplicate_of_nothing_counts_as_lost() {
+        let cluster: MockCluster<'static, DefaultProducerContext> =
+            MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("shop.orders", 1, 1).expect("a topic");
+        let settings = config::Kafka {
+            bootstrap_servers: cluster.bootstrap_servers(),
+            properties: std::collections::BTreeMap::new(),
+        };
+        let publisher = Publisher::open("test", &settings, &Sizes::default(), 1 << 20).expect("a producer");
+        let topic = publisher.handle("shop.orders").expect("a handle");
+        cluster.request_errors(
+            RDKafkaApiKey::Produce,
+            &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER],
+        );
+        publisher.begin_group(0);
+        let record =
+            Record { key: b"1", value: None, headers: Headers::NONE, timestamp: None, partition: None };
+        publisher.send(&topic, record, 0).expect("room for a record");
+        publisher.end_group(0);
+        publisher.reports().changed().await;
+        let undelivered = publisher.reports().undelivered().expect("it is not known where it is");
+        assert_eq!(undelivered.code, kafka::UNPLACED);
+        assert!(!publisher.reports().is_done(0));
+    }
 
     #[test]
     fn a_group_is_done_only_when_closed_and_all_counted() {

@@ -67,10 +67,7 @@ impl Finder {
         creation: Option<&config::TopicCreation>,
     ) -> Result<Destination, Failure> {
         let place = self.publisher.place(&plan.topic, creation).await?;
-        let partition = match plan.partition_hash {
-            Some(hash) => Some(self.publisher.partition(&place, &plan.topic, hash).await?),
-            None => None,
-        };
+        let partition = plan.partition_hash.and_then(|hash| place.partition(hash));
         let known = self.sizes.known(&plan.topic);
         let most = Most { batch: None, refused: known.refused_bytes };
         let mut destination = Destination { plan, topic: place.topic, partition, most, asked: false };

@@ -22,8 +22,16 @@ const LIMIT: &str = "max.message.bytes";
 pub(in crate::source) struct Place {
     /// By which it is sent to.
     pub(in crate::source) topic: Topic,
-    /// How many partitions it has; `None` where it was just created and nobody looked.
-    partitions: Option<usize>,
+    /// How many partitions it has.
+    partitions: usize,
+}
+
+impl Place {
+    /// The partition for what has this hash.
+    pub(in crate::source) fn partition(&self, hash: u32) -> Option<i32> {
+        let count = u32::try_from(self.partitions).ok().filter(|count| *count > 0)?;
+        Some((hash % count).cast_signed())
+    }
 }
 
 impl Publisher {
@@ -42,39 +50,18 @@ impl Publisher {
                 let replication = TopicReplication::Fixed(count(creation.replication));
                 let new = NewTopic::new(topic, count(creation.partitions), replication);
                 let new = creation.config.iter().fold(new, |new, (key, value)| new.set(key, value));
-                let found = self.ensure_topic(topic, new).await?;
-                found.or(creation.partitions.map(|partitions| partitions as usize))
+                match self.ensure_topic(topic, new).await? {
+                    Some(partitions) => partitions,
+                    None => self.settled_partitions(topic).await?,
+                }
             }
-            None => Some(self.partitions(topic).await?.ok_or_else(|| {
+            None => self.partitions(topic).await?.ok_or_else(|| {
                 Failure::stop(format!(
                     "topic {topic} does not exist, and topic_creation.enabled is false; create it, or let it be created"
                 ))
-            })?),
+            })?,
         };
         Ok(Place { topic: self.handle(topic)?, partitions })
-    }
-
-    /// The partition of `place` for what has this hash.
-    ///
-    /// # Errors
-    /// When the topic's partitions cannot be counted.
-    pub(in crate::source) async fn partition(
-        &self,
-        place: &Place,
-        name: &str,
-        hash: u32,
-    ) -> Result<i32, Failure> {
-        let mut count = place.partitions;
-        let mut looks_left = LOOKS;
-        // Brokers hear of a new topic one after the other.
-        while count.is_none() && looks_left > 0 {
-            tokio::time::sleep(LOOK_PAUSE).await;
-            count = self.partitions(name).await?;
-            looks_left -= 1;
-        }
-        let count = count.and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
-        let count = count.ok_or_else(|| Failure::retry(format!("topic {name} has no partitions yet")))?;
-        Ok((hash % count).cast_signed())
     }
 
     /// Creates `topic` as `new` says unless it is there; tells how many partitions it had before.
@@ -112,6 +99,42 @@ impl Publisher {
                 Err(kafka::failure(&format!("cannot see topic {topic}"), code))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// How many partitions `topic` has, which was just created, as soon as their leaders know of them: one that does not
+    /// yet may lose the first records, see [`kafka::placed`].
+    async fn settled_partitions(&self, topic: &str) -> Result<usize, Failure> {
+        // Brokers hear of a new topic one after the other.
+        for _ in 0..LOOKS {
+            if let Some(count) = self.partitions(topic).await?
+                && self.is_led(topic, count).await?
+            {
+                return Ok(count);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Err(Failure::retry(format!("topic {topic} was created, and its partitions have no leaders yet")))
+    }
+
+    /// Whether the leader of each of `topic`'s partitions answers for it.
+    async fn is_led(&self, topic: &str, partitions: usize) -> Result<bool, Failure> {
+        let name = topic.to_owned();
+        let asked = self.ask(move |client| {
+            (0..i32::try_from(partitions).unwrap_or(i32::MAX)).try_for_each(|partition| {
+                client.fetch_watermarks(&name, partition, kafka::REQUEST_TIMEOUT).map(drop)
+            })
+        });
+        match asked.await?.map_err(|error| kafka::code(&error)) {
+            Ok(()) => Ok(true),
+            Err(
+                RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopic,
+            ) => Ok(false),
+            Err(code) => Err(self.reports.context().failure(&format!("cannot ask for topic {topic}"), code)),
         }
     }
 
