@@ -24,7 +24,10 @@ async fn events(scene: &Scene, count: u64) -> Result<Vec<RawDocumentBuf>> {
     let value = |record: &topic::Record| -> Result<RawDocumentBuf> {
         Ok(RawDocument::from_bytes(record.value.as_deref().context("a value")?)?.to_owned())
     };
-    records.iter().map(value).collect()
+    let mut events = records.iter().map(value).collect::<Result<Vec<_>>>()?;
+    // Events of the collection and of its documents may lie in different partitions, which are read in no order.
+    events.sort_by_key(|event| event.get_timestamp("clusterTime").ok());
+    Ok(events)
 }
 
 fn operations(events: &[RawDocumentBuf]) -> Result<Vec<&str>> {
