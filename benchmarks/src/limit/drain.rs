@@ -13,7 +13,7 @@ use mongodb::{
 
 use crate::measure::Pace;
 
-/// What the daemon asks for by default, and the fastest of those tried.
+/// What the daemon asks for by default.
 const BATCH_SIZE: u32 = 5_000;
 const MAX_AWAIT: Duration = Duration::from_secs(1);
 

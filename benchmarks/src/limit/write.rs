@@ -24,7 +24,7 @@ use crate::{
 
 /// Commands in flight: the default of a sink's `lanes`.
 const LANES: usize = 2;
-/// The fastest of those tried.
+/// Not too many for a server to answer quickly; other numbers were not tried.
 const STATEMENTS: usize = 1_000;
 /// Commands that are ready and wait for their lane; whoever makes more of them waits until one is sent.
 const READY: usize = 2;
