@@ -35,11 +35,13 @@ pub struct KafkaOptions {
     /// A second listener with SASL_SSL and SCRAM-SHA-512 for these users and passwords. Access control is on then:
     /// the plain listener may do everything, users only what [`Kafka::allow`] gave them.
     pub users: Vec<(String, String)>,
+    /// Heap, collector and compilers as for work, instead of a quick start and a small heap.
+    pub full_speed: bool,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { auto_create_topics: true, users: Vec::new() }
+        Self { auto_create_topics: true, users: Vec::new(), full_speed: false }
     }
 }
 
@@ -47,6 +49,7 @@ impl Default for KafkaOptions {
 #[derive(Debug)]
 pub struct Kafka {
     child: Child,
+    full_speed: bool,
     port: u16,
     secure_port: Option<u16>,
     certificates: Option<Certificates>,
@@ -80,8 +83,9 @@ impl Kafka {
         let properties = properties(options, &directory, port, secure_port, certificates.as_ref())?;
         fs::write(directory.path().join("server.properties"), properties)?;
         format_storage(options, &directory)?;
-        let child = spawn(&directory)?;
-        let mut kafka = Self { child, port, secure_port, certificates, directory };
+        let full_speed = options.full_speed;
+        let child = spawn(&directory, full_speed)?;
+        let mut kafka = Self { child, full_speed, port, secure_port, certificates, directory };
         kafka.answers().await?;
         Ok(kafka)
     }
@@ -99,6 +103,11 @@ impl Kafka {
     /// The authority that signed its certificate, where it has one.
     pub fn certificates(&self) -> Option<&Certificates> {
         self.certificates.as_ref()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Freezes it: connections stay, nothing answers.
@@ -119,14 +128,14 @@ impl Kafka {
     /// Kills it if it runs, starts it again on the same ports and data, and waits until it answers.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill()?;
-        self.child = spawn(&self.directory)?;
+        self.child = spawn(&self.directory, self.full_speed)?;
         self.answers().await
     }
 
     /// Lets `user` do `operations` (as in the access control tool: `Read`, `Write`, `Create`, …) on resources of `kind`
     /// (`topic`, `group`) whose names start with `prefix`; on all for `*`.
     pub async fn allow(&self, user: &str, operations: &[&str], kind: &str, prefix: &str) -> Result<()> {
-        let mut command = java(&self.directory)?;
+        let mut command = java(&self.directory, false)?;
         command.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.bootstrap()]);
         command.args(["--add", "--allow-principal", &format!("User:{user}"), &format!("--{kind}"), prefix]);
         if prefix != "*" {
@@ -256,7 +265,7 @@ broker.heartbeat.interval.ms=500
 ";
 
 fn format_storage(options: &KafkaOptions, directory: &Scratch) -> Result<()> {
-    let mut command = java(directory)?;
+    let mut command = java(directory, false)?;
     command.args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"]);
     command.arg(directory.path().join("server.properties"));
     for (name, password) in &options.users {
@@ -265,17 +274,20 @@ fn format_storage(options: &KafkaOptions, directory: &Scratch) -> Result<()> {
     finish(command, "Kafka's storage tool")
 }
 
-fn spawn(directory: &Scratch) -> Result<Child> {
-    let mut command = java(directory)?;
+fn spawn(directory: &Scratch, full_speed: bool) -> Result<Child> {
+    let mut command = java(directory, full_speed)?;
     command.arg("kafka.Kafka").arg(directory.path().join("server.properties"));
     Child::spawn("Kafka", command, &directory.path().join("log"))
 }
 
-/// A JVM that starts quickly and stays small.
-fn java(directory: &Scratch) -> Result<Command> {
+/// A JVM: one that starts quickly and stays small, or as Kafka's own script starts it.
+fn java(directory: &Scratch, full_speed: bool) -> Result<Command> {
     let mut command = Command::new("java");
     command.current_dir(directory.path());
-    command.args(["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.args(match full_speed {
+        true => ["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"],
+        false => ["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+    });
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
     command.arg("-cp").arg(fetch::kafka_jars()?.join("*"));
     Ok(command)

@@ -106,6 +106,11 @@ impl Mongod {
         self.certificates.as_ref()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Freezes it: connections stay, nothing answers.
     pub fn stop(&mut self) -> Result<()> {
         self.child.signal(Signal::Stop)

@@ -24,7 +24,8 @@ async fn secured() -> Result<&'static Secured> {
     static SECURED: OnceCell<Secured> = OnceCell::const_new();
     let start = async || {
         let users = ["full", "no_create"].map(|name| (name.to_owned(), format!("{name}-secret")));
-        let kafka = KafkaOptions { users: users.into(), auto_create_topics: false };
+        let kafka =
+            KafkaOptions { users: users.into(), auto_create_topics: false, ..KafkaOptions::default() };
         let mongod = MongodOptions { secure: true, ..MongodOptions::default() };
         let (mongod, kafka) = tokio::try_join!(Mongod::start(mongod), Kafka::start(kafka))?;
         let all = ["Describe", "Read", "Write", "Create", "DescribeConfigs"];
