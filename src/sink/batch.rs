@@ -8,16 +8,17 @@
 //! collection instead. The records stay with their batch: a statement that the server refuses is taken apart into them.
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    hash::BuildHasher,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use foldhash::{HashMap, HashMapExt, fast::FixedState};
+
 use super::{
     body::Body,
     delta::Stages,
-    identify::{Filter, FoldKey},
+    identify::Filter,
     plan::{Kind, Update, Write},
     progress::Place,
     record::Record,
@@ -193,7 +194,7 @@ impl Batch {
                     item.fold(write, &record, index);
                 } else {
                     let Write { namespace, filter, key, kind } = write;
-                    let lane_hash = lane_hash(&namespace, &key);
+                    let lane_hash = FixedState::default().hash_one(&key.bytes);
                     let place = Known { index: self.items.len(), is_exact: key.is_exact };
                     known.insert(key.bytes, place);
                     let item = Item::new(namespace, filter, kind, &record, index);
@@ -245,10 +246,6 @@ impl Batch {
         let lanes = lanes.chain(ordered).filter(|lane| !lane.items.is_empty()).collect();
         Closed { lanes, records }
     }
-}
-
-fn lane_hash(namespace: &Namespace, key: &FoldKey) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one((namespace, &key.bytes))
 }
 
 impl Item {

@@ -79,6 +79,14 @@ struct Backlog {
     permit: OwnedSemaphorePermit,
 }
 
+/// Why the batch does not fill further.
+enum Filled {
+    /// It takes no more for now, or there is no more.
+    AsFarAsPossible,
+    /// The one before it has just begun to be written.
+    Started,
+}
+
 /// The way to MongoDB, free or busy with a batch.
 enum Writing {
     Idle(Box<Target>),
@@ -139,10 +147,18 @@ impl Flow {
         ready: &AtomicBool,
     ) -> Result<(), Failure> {
         loop {
-            if let Err(failure) = self.fill() {
-                // What is before the record that cannot be written is written and committed all the same.
-                self.drain().await?;
-                return Err(failure);
+            match self.fill() {
+                // A task that has begun must not wait until a whole batch is filled on the thread that began it.
+                Ok(Filled::Started) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Ok(Filled::AsFarAsPossible) => {}
+                Err(failure) => {
+                    // What is before the record that cannot be written is written and committed all the same.
+                    self.drain().await?;
+                    return Err(failure);
+                }
             }
             let is_idle = matches!(self.writing, Writing::Idle(_));
             let age =
@@ -207,8 +223,9 @@ impl Flow {
         Ok(())
     }
 
-    /// Moves records from the backlog into the batch as far as it takes them, and starts to write it when it is time.
-    fn fill(&mut self) -> Result<(), Failure> {
+    /// Moves records from the backlog into the batch as far as it takes them, or until it is time to write it, which is
+    /// begun.
+    fn fill(&mut self) -> Result<Filled, Failure> {
         loop {
             let now = Instant::now();
             let held_bytes: usize = self.held.iter().map(OwnedSemaphorePermit::num_permits).sum();
@@ -217,24 +234,19 @@ impl Flow {
             if self.batch.is_empty()
                 && let Some(Next::Ddl(_)) = self.next
             {
-                if !self.start_ddl() {
-                    return Ok(());
-                }
-                continue;
+                let has_begun = self.start_ddl();
+                return Ok(if has_begun { Filled::Started } else { Filled::AsFarAsPossible });
             }
             if is_due || (is_full && !self.batch.is_empty()) || self.next.is_some() {
                 if self.not_before.is_some_and(|start| start > now) || !self.start_writing(now) {
-                    return Ok(());
+                    return Ok(Filled::AsFarAsPossible);
                 }
                 match self.next.take() {
                     Some(Next::Write(next)) => self.add(next.0, next.1, now),
-                    // Once that batch is written.
-                    ddl @ Some(Next::Ddl(_)) => {
-                        self.next = ddl;
-                        continue;
-                    }
-                    None => {}
+                    // A change of a collection waits once more, for this batch.
+                    other => self.next = other,
                 }
+                return Ok(Filled::Started);
             }
             match self.next_record() {
                 Some(record) => self.take(record, now)?,
@@ -243,7 +255,7 @@ impl Flow {
                     if self.batch.is_empty() {
                         self.held.clear();
                     }
-                    return Ok(());
+                    return Ok(Filled::AsFarAsPossible);
                 }
             }
         }

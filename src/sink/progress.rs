@@ -5,11 +5,9 @@
 //! next offset never passes a record whose batch is not durable, whatever the order in which batches finish, and never
 //! goes back.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+use foldhash::HashMap;
 
 /// What was read and what is durable, for every partition that this sink owns.
 #[derive(Debug, Default)]

@@ -4,7 +4,9 @@
 //! `allow`, never the server's own, never one that a source of this process watches in the same deployment (what is
 //! written there would come back as an event, for ever).
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::decode;
 use crate::{

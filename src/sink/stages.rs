@@ -7,7 +7,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::{
     body::Body,
