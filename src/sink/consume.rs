@@ -181,6 +181,10 @@ fn fenced(settings: &config::Sink) -> Failure {
 /// Above the lowest that brokers take by default (6 s), and three heartbeats of 3 s.
 const SESSION_TIMEOUT_MS: &str = "10000";
 
+/// How long librdkafka does not fetch after it found its queue full. Its own 1000 ms are longer than the queue lasts, so
+/// that a sink which keeps up with it stands still half of the time.
+const FETCH_QUEUE_BACKOFF_MS: &str = "10";
+
 /// The properties of the consumer. `memory_bytes / 2` is for what librdkafka fetches ahead.
 fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> ClientConfig {
     let mut client = kafka::client_config(&settings.kafka);
@@ -210,10 +214,16 @@ fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> C
     if !settings.instance_id.is_empty() {
         client.set("group.instance.id", settings.instance_id.as_str());
     }
-    // After a crash the group waits this long for the dead member before it gives the partitions to the next one.
-    // librdkafka's 45 s are made for Java's pauses; a user's own value wins.
-    if client.get("session.timeout.ms").is_none() {
-        client.set("session.timeout.ms", SESSION_TIMEOUT_MS);
+    // A user's own values win.
+    for (property, value) in [
+        // After a crash the group waits this long for the dead member before it gives the partitions to the next one.
+        // librdkafka's 45 s are made for Java's pauses.
+        ("session.timeout.ms", SESSION_TIMEOUT_MS),
+        ("fetch.queue.backoff.ms", FETCH_QUEUE_BACKOFF_MS),
+    ] {
+        if client.get(property).is_none() {
+            client.set(property, value);
+        }
     }
     client
 }
