@@ -120,7 +120,7 @@ impl Consumer {
         let consumer: BaseConsumer<Listener> = client_config(settings, group, memory_bytes)
             .create_with_context(listener)
             .map_err(|error| Failure::stop(format!("cannot use [kafka.properties]: {error}")))?;
-        let budget = (memory_bytes / 2).clamp(1, u32::MAX as usize);
+        let budget = held_bytes(memory_bytes);
         let reader = Reader {
             consumer,
             context,
@@ -185,10 +185,17 @@ const SESSION_TIMEOUT_MS: &str = "10000";
 /// that a sink which keeps up with it stands still half of the time.
 const FETCH_QUEUE_BACKOFF_MS: &str = "10";
 
-/// The properties of the consumer. `memory_bytes / 2` is for what librdkafka fetches ahead.
+/// Of `memory_bytes`, what records may hold from when they are handed over until they are written. A quarter is for
+/// what librdkafka fetches ahead, and the other half for what is made of the records: statements, commands and what the
+/// allocator cannot give back.
+pub(super) fn held_bytes(memory_bytes: usize) -> usize {
+    (memory_bytes / 4).clamp(1, u32::MAX as usize)
+}
+
+/// The properties of the consumer.
 fn client_config(settings: &config::Sink, group: &str, memory_bytes: usize) -> ClientConfig {
     let mut client = kafka::client_config(&settings.kafka);
-    let fetched_bytes = (memory_bytes / 2).max(128 << 10);
+    let fetched_bytes = (memory_bytes / 4).max(128 << 10);
     // The queue may exceed its limit by one fetch, so a fetch is small against it. librdkafka takes no fetch that is
     // smaller than a message may be; brokers send a larger message all the same when it is next.
     let fetch_bytes = (fetched_bytes / 4).clamp(32 << 10, 50 << 20);

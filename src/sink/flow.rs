@@ -19,7 +19,7 @@ use super::{
     DRAIN_BEFORE_HAND_OVER, Metrics,
     batch::{self, Added, Batch},
     command,
-    consume::{Chunk, Consumer, Event},
+    consume::{self, Chunk, Consumer, Event},
     ddl::{self, Ddl},
     plan::{Skip, Write},
     progress::{Partition, Place, Progress, Ticket},
@@ -124,7 +124,7 @@ impl Flow {
             batch: Batch::new(batch::Limits { max_records, max_bytes, max_age }),
             held: Vec::new(),
             // One batch that fills, one that is written, and one part for what is read meanwhile.
-            max_held_bytes: memory_bytes / 2 / 3,
+            max_held_bytes: consume::held_bytes(memory_bytes) / 3,
             next: None,
             backlog: VecDeque::new(),
             writing: Writing::Idle(Box::new(target)),
