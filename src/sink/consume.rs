@@ -591,6 +591,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_users_values_win_where_the_daemon_only_has_better_defaults() {
+        let mut settings = settings();
+        for (property, ours) in [("session.timeout.ms", "10000"), ("fetch.queue.backoff.ms", "10")] {
+            assert_eq!(client_config(&settings, "g", 1 << 20).get(property), Some(ours));
+            settings.kafka.properties.insert(property.into(), config::Secret::new("7000"));
+            assert_eq!(client_config(&settings, "g", 1 << 20).get(property), Some("7000"));
+        }
+    }
+
+    #[test]
     fn the_daemons_properties_win_over_the_users() {
         let mut settings = settings();
         settings.kafka.properties.insert("enable.auto.commit".into(), config::Secret::new("true"));
