@@ -106,7 +106,7 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
 }
 
 /// Errors that say no more than that there was no answer.
-fn is_transport(code: RDKafkaErrorCode) -> bool {
+pub fn is_transport(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::BrokerTransportFailure

@@ -134,6 +134,8 @@ impl Publisher {
                 | RDKafkaErrorCode::UnknownPartition
                 | RDKafkaErrorCode::UnknownTopic,
             ) => Ok(false),
+            // The cluster is away for a moment: no reason to start again and to repeat what was sent.
+            Err(code) if kafka::is_transport(code) => Ok(false),
             Err(code) => Err(self.reports.context().failure(&format!("cannot ask for topic {topic}"), code)),
         }
     }
