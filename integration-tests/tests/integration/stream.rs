@@ -21,13 +21,14 @@ async fn events(scene: &Scene, count: u64) -> Result<Vec<RawDocumentBuf>> {
     })
     .await?;
     let records = topic::read(&scene.addresses.kafka, scene.pair.topics().await?).await?;
-    let value = |record: &topic::Record| -> Result<RawDocumentBuf> {
-        Ok(RawDocument::from_bytes(record.value.as_deref().context("a value")?)?.to_owned())
+    let timed = |record: &topic::Record| -> Result<_> {
+        let event = RawDocument::from_bytes(record.value.as_deref().context("a value")?)?;
+        Ok((event.get_timestamp("clusterTime")?, event.to_owned()))
     };
-    let mut events = records.iter().map(value).collect::<Result<Vec<_>>>()?;
+    let mut events = records.iter().map(timed).collect::<Result<Vec<_>>>()?;
     // Events of the collection and of its documents may lie in different partitions, which are read in no order.
-    events.sort_by_key(|event| event.get_timestamp("clusterTime").ok());
-    Ok(events)
+    events.sort_by_key(|(time, _)| *time);
+    Ok(events.into_iter().map(|(_, event)| event).collect())
 }
 
 fn operations(events: &[RawDocumentBuf]) -> Result<Vec<&str>> {
