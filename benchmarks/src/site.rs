@@ -155,7 +155,8 @@ impl Site {
         let status = child.exit(RUN_DEADLINE).await?;
         let text = std::fs::read_to_string(&log)?;
         ensure!(status.success(), "the limit ended with {status}: {text}");
-        let Outcome { pace, usage } = serde_json::from_str(text.trim()).context("a limit's outcome")?;
+        let Outcome { pace, usage } =
+            serde_json::from_str(text.trim()).with_context(|| format!("not a limit's outcome: {text}"))?;
         Ok(meter.run(pace.count, usage)?.with_pace(pace))
     }
 

@@ -147,7 +147,7 @@ impl Workload {
         },
         Self {
             name: "sink-documents",
-            about: "plain documents, into an empty collection",
+            about: "plain documents, into an empty collection, against raw upserts",
             sides: &[Limit, Millrace, Official],
             bars: &[MEMORY],
             kind: Kind::Sink(sink::Sink { mix: Mix::Inserts, value: Value::Document }),

@@ -16,7 +16,10 @@ use anyhow::{Context, Result, ensure};
 use bson::RawDocumentBuf;
 use integration_tests::servers::{create_topic, delete_topics};
 use millrace::raw::Writer;
-use mongodb::{Client, Collection, options::WriteConcern};
+use mongodb::{
+    Client, Collection,
+    options::{ClientOptions, WriteConcern},
+};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -37,6 +40,8 @@ const DB: &str = "bench_latency";
 const WARM_UP: Duration = Duration::from_secs(3);
 /// Insert commands in a second, at most.
 const MAX_COMMANDS: u32 = 1_000;
+/// So many that no insert waits for one.
+const CONNECTIONS: u32 = 64;
 /// The field that says when the insert was due, in microseconds since the run began.
 const DUE: &str = "dueMicros";
 
@@ -68,7 +73,9 @@ async fn one(site: &Site, side: Side, rate: u32, seconds: u32) -> Result<Run> {
     let until = wanted.clone();
     let consuming = tokio::task::spawn_blocking(move || consume(&consumer, begun, &first, &until));
     let (stop, stopped) = watch::channel(false);
-    let writer = Client::with_uri_str(site.mongodb()).await?;
+    let mut options = ClientOptions::parse(site.mongodb()).await?;
+    options.max_pool_size = Some(CONNECTIONS);
+    let writer = Client::with_options(options)?;
     let load = tokio::spawn(insert(writer.database(DB).collection(&coll), rate, begun, stopped));
 
     let measured = async {
@@ -115,7 +122,8 @@ async fn insert(
         number += rate / commands;
         let collection = collection.clone();
         running.spawn(async move {
-            let inserting = collection.insert_many(documents).write_concern(WriteConcern::nodes(1));
+            // Only a majority's write is in the change stream, and the server hurries for one only if it is asked for.
+            let inserting = collection.insert_many(documents).write_concern(WriteConcern::majority());
             inserting.await.map(|_| ())
         });
         while let Some(ended) = running.try_join_next() {

@@ -49,7 +49,9 @@ impl Sink {
         collection.drop().await?;
         let run = match side {
             Side::Limit | Side::Relay => {
-                let form = if self.mix == Mix::Inserts { Form::Insert } else { Form::Upsert };
+                // Of a plain document nobody knows whether it is new.
+                let is_insert = (self.mix, self.value) == (Mix::Inserts, Value::Event);
+                let form = if is_insert { Form::Insert } else { Form::Upsert };
                 let (db, coll) = (DB.to_owned(), COLL.to_owned());
                 site.limit(&Task::Write(Write { load, form, db, coll, coll_count: 1 })).await?
             }
