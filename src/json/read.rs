@@ -8,7 +8,15 @@
 //! Text has to be UTF-8. Whole numbers become int32, int64 or double, whichever is the first to hold them; numbers
 //! with a fraction or an exponent become doubles. Repeated names are kept.
 
-use super::{MOST_LEVELS, Style, text::run_length, wrapper, write_document};
+mod compact;
+#[cfg(test)]
+mod tests;
+
+use super::{
+    MOST_LEVELS, Style,
+    text::{run_in_word, run_length},
+    wrapper, write_document,
+};
 use crate::raw::{Document, kind};
 
 /// Appends the one document in `text` to `out` as BSON. After an error `out` is as it was.
@@ -130,11 +138,17 @@ impl Reader<'_, '_> {
     }
 
     fn read_document_or_wrapper(&mut self, level: usize, text_start: usize) -> Result<u8, Problem> {
-        let start = self.out.len();
-        self.read_members(level)?;
         if self.is_plain {
+            self.read_members(level)?;
             return Ok(kind::DOCUMENT);
         }
+        if level <= MOST_LEVELS
+            && let Some(kind) = self.read_compact_wrapper()
+        {
+            return Ok(kind);
+        }
+        let start = self.out.len();
+        self.read_members(level)?;
         match wrapper::unwrap(&self.out[start..], &mut self.unwrapped) {
             Ok(Some(kind)) => {
                 self.out.truncate(start);
@@ -256,9 +270,7 @@ impl Reader<'_, '_> {
     fn read_characters(&mut self) -> Result<bool, Problem> {
         let mut had_escapes = false;
         loop {
-            let run = run_length(&self.text[self.at..]);
-            self.out.extend_from_slice(&self.text[self.at..self.at + run]);
-            self.at += run;
+            self.copy_run();
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -272,6 +284,26 @@ impl Reader<'_, '_> {
                 None => return Err(self.expected("a closing quote")),
             }
         }
+    }
+
+    /// Copies the characters up to the next quote, backslash or control character.
+    fn copy_run(&mut self) {
+        /// Up to here it costs less to copy each word as it is looked through than to begin a copy of the whole.
+        const SHORT_WORDS: usize = 4;
+        let (words, _) = self.text[self.at..].as_chunks::<8>();
+        for word in words.iter().take(SHORT_WORDS) {
+            let run = run_in_word(*word);
+            self.out.extend_from_slice(word);
+            self.at += run;
+            if run < word.len() {
+                self.out.truncate(self.out.len() - (word.len() - run));
+                return;
+            }
+        }
+        let rest = &self.text[self.at..];
+        let run = run_length(rest);
+        self.out.extend_from_slice(&rest[..run]);
+        self.at += run;
     }
 
     /// The cursor is at a backslash.
@@ -328,27 +360,22 @@ impl Reader<'_, '_> {
             self.skip_fraction_and_exponent()?;
             return self.push_double(start);
         }
-        let value = magnitude.map(|m| if is_negative { -i128::from(m) } else { i128::from(m) });
-        if let Some(value) = value.filter(|_| !self.is_plain).and_then(|v| i32::try_from(v).ok()) {
+        let Some(value) = magnitude.and_then(|magnitude| with_sign(magnitude, is_negative)) else {
+            return self.push_double(start);
+        };
+        if let Some(value) = i32::try_from(value).ok().filter(|_| !self.is_plain) {
             self.out.extend_from_slice(&value.to_le_bytes());
             return Ok(kind::INT32);
         }
-        if let Some(value) = value.and_then(|v| i64::try_from(v).ok()) {
-            self.out.extend_from_slice(&value.to_le_bytes());
-            return Ok(kind::INT64);
-        }
-        self.push_double(start)
+        self.out.extend_from_slice(&value.to_le_bytes());
+        Ok(kind::INT64)
     }
 
-    /// Skips at least one digit; their value, if it fits.
+    /// Skips at least one digit; their value, unless they are too many for a whole number of 64 bits.
     fn read_digits(&mut self) -> Result<Option<u64>, Problem> {
-        let start = self.at;
-        let mut value = Some(0_u64);
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            value = value.and_then(|v| v.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-            self.at += 1;
-        }
-        if self.at == start { Err(self.expected("a digit")) } else { Ok(value) }
+        let (value, count) = digits(&self.text[self.at..]);
+        self.at += count;
+        if count == 0 { Err(self.expected("a digit")) } else { Ok(value) }
     }
 
     fn skip_fraction_and_exponent(&mut self) -> Result<(), Problem> {
@@ -430,4 +457,21 @@ impl Reader<'_, '_> {
     fn expected(&self, expected: &'static str) -> Problem {
         Problem { at: self.at, expected }
     }
+}
+
+/// The digits that `text` begins with: their value, unless they are more than any whole number of 64 bits has, and how
+/// many they are.
+fn digits(text: &[u8]) -> (Option<u64>, usize) {
+    /// So many nines still fit into 64 bits.
+    const MOST_DIGITS: usize = 19;
+    let (mut value, mut count) = (0_u64, 0);
+    while let Some(digit @ b'0'..=b'9') = text.get(count) {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        count += 1;
+    }
+    ((count <= MOST_DIGITS).then_some(value), count)
+}
+
+fn with_sign(magnitude: u64, is_negative: bool) -> Option<i64> {
+    if is_negative { 0_i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
