@@ -32,10 +32,15 @@ pub fn read_plain(text: &[u8], out: &mut Vec<u8>) -> Result<(), ReadError> {
 
 fn read(text: &[u8], is_plain: bool, out: &mut Vec<u8>) -> Result<(), ReadError> {
     let start = out.len();
-    let read = match std::str::from_utf8(text) {
-        Ok(_) => Reader { text, at: 0, is_plain, out, unwrapped: Vec::new(), deep_at: None }.read_all(),
-        Err(error) => Err(Problem { at: error.valid_up_to(), expected: "UTF-8" }),
-    };
+    let valid = std::str::from_utf8(text).map_err(|error| problem(error.valid_up_to(), "UTF-8"));
+    let read = valid.and_then(|_| {
+        // The reader owns the buffer meanwhile, which spares it a step on the way to each byte.
+        let buffer = std::mem::take(out);
+        let mut reader = Reader { text, at: 0, is_plain, out: buffer, unwrapped: Vec::new(), deep_at: None };
+        let read = reader.read_all();
+        *out = reader.out;
+        read
+    });
     read.map_err(|problem| {
         out.truncate(start);
         problem.located_in(text)
@@ -56,10 +61,16 @@ pub struct ReadError {
     pub expected: &'static str,
 }
 
+/// Boxed, because what every step of the reader returns should fit into registers.
 #[derive(Debug)]
 struct Problem {
     at: usize,
     expected: &'static str,
+}
+
+#[cold]
+fn problem(at: usize, expected: &'static str) -> Box<Problem> {
+    Box::new(Problem { at, expected })
 }
 
 impl Problem {
@@ -82,19 +93,19 @@ impl Problem {
 const MOST_WRAPPER_LEVELS: usize = 3;
 const TOO_DEEP: &str = "at most 200 nested levels";
 
-struct Reader<'t, 'o> {
+struct Reader<'t> {
     text: &'t [u8],
     at: usize,
     is_plain: bool,
-    out: &'o mut Vec<u8>,
+    out: Vec<u8>,
     /// Room for the value of a wrapper, kept between wrappers.
     unwrapped: Vec<u8>,
     /// Where the braces and brackets first went deeper than documents may, which only wrappers should do.
     deep_at: Option<usize>,
 }
 
-impl Reader<'_, '_> {
-    fn read_all(mut self) -> Result<(), Problem> {
+impl Reader<'_> {
+    fn read_all(&mut self) -> Result<(), Box<Problem>> {
         self.skip_space();
         self.eat(b'{', "a document, which begins with `{`")?;
         let start = self.out.len();
@@ -108,14 +119,13 @@ impl Reader<'_, '_> {
 
     /// The writer is the judge of what is too deep, so that reader and writer agree. Rarely needed.
     #[cold]
-    fn check_depth(&mut self, start: usize, deep_at: usize) -> Result<(), Problem> {
+    fn check_depth(&mut self, start: usize, deep_at: usize) -> Result<(), Box<Problem>> {
         let document = Document::new(&self.out[start..]).expect("the reader finished this document");
-        write_document(document, Style::Strict, &mut self.unwrapped)
-            .map_err(|_| Problem { at: deep_at, expected: TOO_DEEP })
+        write_document(document, Style::Strict, &mut self.unwrapped).map_err(|_| problem(deep_at, TOO_DEEP))
     }
 
     /// Appends the value at the cursor; returns its kind. `level` is that of the document or array around it.
-    fn read_value(&mut self, level: usize) -> Result<u8, Problem> {
+    fn read_value(&mut self, level: usize) -> Result<u8, Box<Problem>> {
         let start = self.at;
         match self.peek() {
             Some(b'"') => {
@@ -137,7 +147,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn read_document_or_wrapper(&mut self, level: usize, text_start: usize) -> Result<u8, Problem> {
+    fn read_document_or_wrapper(&mut self, level: usize, text_start: usize) -> Result<u8, Box<Problem>> {
         if self.is_plain {
             self.read_members(level)?;
             return Ok(kind::DOCUMENT);
@@ -156,12 +166,12 @@ impl Reader<'_, '_> {
                 Ok(kind)
             }
             Ok(None) => Ok(kind::DOCUMENT),
-            Err(expected) => Err(Problem { at: text_start, expected }),
+            Err(expected) => Err(problem(text_start, expected)),
         }
     }
 
     /// Reads what follows `{` and appends a document.
-    fn read_members(&mut self, level: usize) -> Result<(), Problem> {
+    fn read_members(&mut self, level: usize) -> Result<(), Box<Problem>> {
         let start = self.open(level)?;
         self.skip_space();
         if self.peek() == Some(b'}') {
@@ -185,7 +195,7 @@ impl Reader<'_, '_> {
     }
 
     /// Reads what follows `[` and appends an array.
-    fn read_items(&mut self, level: usize) -> Result<(), Problem> {
+    fn read_items(&mut self, level: usize) -> Result<(), Box<Problem>> {
         let start = self.open(level)?;
         self.skip_space();
         if self.peek() == Some(b']') {
@@ -208,7 +218,7 @@ impl Reader<'_, '_> {
     }
 
     /// Whether `end` stands at the cursor rather than a comma.
-    fn read_separator(&mut self, end: u8, expected: &'static str) -> Result<bool, Problem> {
+    fn read_separator(&mut self, end: u8, expected: &'static str) -> Result<bool, Box<Problem>> {
         self.skip_space();
         match self.peek() {
             Some(byte) if byte == end || byte == b',' => {
@@ -220,11 +230,11 @@ impl Reader<'_, '_> {
     }
 
     /// Begins a document or array on this level; where it begins.
-    fn open(&mut self, level: usize) -> Result<usize, Problem> {
+    fn open(&mut self, level: usize) -> Result<usize, Box<Problem>> {
         if level > MOST_LEVELS {
             let deep_at = *self.deep_at.get_or_insert(self.at - 1);
             if level > MOST_LEVELS + MOST_WRAPPER_LEVELS {
-                return Err(Problem { at: deep_at, expected: TOO_DEEP });
+                return Err(problem(deep_at, TOO_DEEP));
             }
         }
         Ok(self.reserve_length())
@@ -236,30 +246,30 @@ impl Reader<'_, '_> {
         at
     }
 
-    fn close(&mut self, start: usize) -> Result<(), Problem> {
+    fn close(&mut self, start: usize) -> Result<(), Box<Problem>> {
         self.out.push(0);
         self.fill_length(start, self.out.len() - start)
     }
 
-    fn fill_length(&mut self, at: usize, length: usize) -> Result<(), Problem> {
+    fn fill_length(&mut self, at: usize, length: usize) -> Result<(), Box<Problem>> {
         let length = i32::try_from(length).map_err(|_| self.expected("less than 2 GB in a document"))?;
         self.out[at..at + 4].copy_from_slice(&length.to_le_bytes());
         Ok(())
     }
 
     /// Reads what follows the opening quote and appends a name with its terminator.
-    fn read_name(&mut self) -> Result<(), Problem> {
+    fn read_name(&mut self) -> Result<(), Box<Problem>> {
         let (text_start, start) = (self.at, self.out.len());
         let had_escapes = self.read_characters()?;
         if had_escapes && self.out[start..].contains(&0) {
-            return Err(Problem { at: text_start, expected: "a field name without NUL" });
+            return Err(problem(text_start, "a field name without NUL"));
         }
         self.out.push(0);
         Ok(())
     }
 
     /// Reads what follows the opening quote and appends a string value.
-    fn read_string(&mut self) -> Result<(), Problem> {
+    fn read_string(&mut self) -> Result<(), Box<Problem>> {
         let start = self.reserve_length();
         self.read_characters()?;
         self.out.push(0);
@@ -267,7 +277,7 @@ impl Reader<'_, '_> {
     }
 
     /// Appends the characters up to the closing quote; whether escapes were among them.
-    fn read_characters(&mut self) -> Result<bool, Problem> {
+    fn read_characters(&mut self) -> Result<bool, Box<Problem>> {
         let mut had_escapes = false;
         loop {
             self.copy_run();
@@ -307,7 +317,7 @@ impl Reader<'_, '_> {
     }
 
     /// The cursor is at a backslash.
-    fn read_escape(&mut self) -> Result<(), Problem> {
+    fn read_escape(&mut self) -> Result<(), Box<Problem>> {
         let character = match self.text.get(self.at + 1) {
             Some(plain @ (b'"' | b'\\' | b'/')) => *plain,
             Some(b'b') => 0x08,
@@ -324,7 +334,7 @@ impl Reader<'_, '_> {
     }
 
     /// The cursor is at `\u`. Half of a surrogate pair becomes U+FFFD.
-    fn read_unicode_escape(&mut self) -> Result<(), Problem> {
+    fn read_unicode_escape(&mut self) -> Result<(), Box<Problem>> {
         let unit = self.unit_at(self.at).ok_or_else(|| self.expected("four hex digits after `\\u`"))?;
         self.at += 6;
         let mut code = unit;
@@ -344,7 +354,7 @@ impl Reader<'_, '_> {
     }
 
     /// Appends the number at the cursor, or a bare `-Infinity`.
-    fn read_number(&mut self) -> Result<u8, Problem> {
+    fn read_number(&mut self) -> Result<u8, Box<Problem>> {
         let start = self.at;
         let is_negative = self.peek() == Some(b'-');
         self.at += usize::from(is_negative);
@@ -354,7 +364,7 @@ impl Reader<'_, '_> {
         let whole_start = self.at;
         let magnitude = self.read_digits()?;
         if self.text[whole_start] == b'0' && self.at > whole_start + 1 {
-            return Err(Problem { at: whole_start, expected: "a number without leading zeros" });
+            return Err(problem(whole_start, "a number without leading zeros"));
         }
         if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
             self.skip_fraction_and_exponent()?;
@@ -372,13 +382,13 @@ impl Reader<'_, '_> {
     }
 
     /// Skips at least one digit; their value, unless they are too many for a whole number of 64 bits.
-    fn read_digits(&mut self) -> Result<Option<u64>, Problem> {
+    fn read_digits(&mut self) -> Result<Option<u64>, Box<Problem>> {
         let (value, count) = digits(&self.text[self.at..]);
         self.at += count;
         if count == 0 { Err(self.expected("a digit")) } else { Ok(value) }
     }
 
-    fn skip_fraction_and_exponent(&mut self) -> Result<(), Problem> {
+    fn skip_fraction_and_exponent(&mut self) -> Result<(), Box<Problem>> {
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.read_digits()?;
@@ -392,17 +402,17 @@ impl Reader<'_, '_> {
     }
 
     /// Appends the number between `start` and the cursor, whose grammar was checked.
-    fn push_double(&mut self, start: usize) -> Result<u8, Problem> {
+    fn push_double(&mut self, start: usize) -> Result<u8, Box<Problem>> {
         let text = std::str::from_utf8(&self.text[start..self.at]).expect("a number is ASCII");
         let value: f64 = text.parse().expect("every JSON number parses");
         if value.is_infinite() {
-            return Err(Problem { at: start, expected: "a number that a double can hold" });
+            return Err(problem(start, "a number that a double can hold"));
         }
         self.out.extend_from_slice(&value.to_le_bytes());
         Ok(kind::DOUBLE)
     }
 
-    fn read_word(&mut self) -> Result<u8, Problem> {
+    fn read_word(&mut self) -> Result<u8, Box<Problem>> {
         if self.eat_word("true") {
             self.out.push(1);
             Ok(kind::BOOLEAN)
@@ -421,7 +431,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn read_infinity(&mut self, value: f64) -> Result<u8, Problem> {
+    fn read_infinity(&mut self, value: f64) -> Result<u8, Box<Problem>> {
         if !self.eat_word("Infinity") {
             return Err(self.expected("a value"));
         }
@@ -435,7 +445,7 @@ impl Reader<'_, '_> {
         is_there
     }
 
-    fn eat(&mut self, byte: u8, expected: &'static str) -> Result<(), Problem> {
+    fn eat(&mut self, byte: u8, expected: &'static str) -> Result<(), Box<Problem>> {
         if self.peek() != Some(byte) {
             return Err(self.expected(expected));
         }
@@ -454,8 +464,8 @@ impl Reader<'_, '_> {
     }
 
     #[cold]
-    fn expected(&self, expected: &'static str) -> Problem {
-        Problem { at: self.at, expected }
+    fn expected(&self, expected: &'static str) -> Box<Problem> {
+        problem(self.at, expected)
     }
 }
 

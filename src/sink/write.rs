@@ -243,7 +243,7 @@ impl Target {
         let stale: Vec<_> = items.iter().filter(|item| item.stale.is_some()).collect();
         for of_one in stale.chunk_by(|a, b| a.namespace == b.namespace) {
             for items in of_one.chunks(MAX_STALE) {
-                let filters = items.iter().filter_map(|item| item.stale.as_ref());
+                let filters = items.iter().filter_map(|item| item.stale.as_deref());
                 let command = command::build_deletes(&items[0].namespace, filters, self.manner(false));
                 self.send(&items[0].namespace, &items[0].place, command).await?;
             }

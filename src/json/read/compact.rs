@@ -7,7 +7,7 @@
 use super::{super::wrapper, Reader, digits, run_length, with_sign};
 use crate::raw::kind;
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     /// Reads a wrapper from behind its `{` to behind its `}` and appends its value. `None` with nothing read if it takes
     /// the long way.
     #[inline]
@@ -22,7 +22,7 @@ impl Reader<'_, '_> {
     fn read_wrapper_of_one(&mut self) -> Option<u8> {
         let start = self.out.len();
         let mut cursor = Cursor { rest: &self.text[self.at..] };
-        let kind = cursor.wrapper(self.out);
+        let kind = cursor.wrapper(&mut self.out);
         if kind.is_some() {
             self.at = self.text.len() - cursor.rest.len();
         } else {
