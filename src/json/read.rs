@@ -12,11 +12,7 @@ mod compact;
 #[cfg(test)]
 mod tests;
 
-use super::{
-    MOST_LEVELS, Style,
-    text::{run_in_word, run_length},
-    wrapper, write_document,
-};
+use super::{MOST_LEVELS, Style, text::run_length, wrapper, write_document};
 use crate::raw::{Document, kind};
 
 /// Appends the one document in `text` to `out` as BSON. After an error `out` is as it was.
@@ -298,15 +294,14 @@ impl Reader<'_> {
 
     /// Copies the characters up to the next quote, backslash or control character.
     fn copy_run(&mut self) {
-        /// Up to here it costs less to copy each word as it is looked through than to begin a copy of the whole.
-        const SHORT_WORDS: usize = 4;
-        let (words, _) = self.text[self.at..].as_chunks::<8>();
-        for word in words.iter().take(SHORT_WORDS) {
-            let run = run_in_word(*word);
-            self.out.extend_from_slice(word);
+        /// Up to here it costs less to copy all that may belong to it than to find its length first.
+        const SHORT: usize = 32;
+        if let Some(bytes) = self.text[self.at..].first_chunk::<SHORT>() {
+            let run = run_length(bytes);
+            self.out.extend_from_slice(bytes);
             self.at += run;
-            if run < word.len() {
-                self.out.truncate(self.out.len() - (word.len() - run));
+            if run < SHORT {
+                self.out.truncate(self.out.len() - (SHORT - run));
                 return;
             }
         }

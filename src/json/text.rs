@@ -143,13 +143,9 @@ fn unprintable(word: u64) -> u64 {
 }
 
 /// How many bytes a reader of JSON strings may copy as they stand: up to a quote, backslash or control character.
+#[inline]
 pub(super) fn run_length(text: &[u8]) -> usize {
     clean_length(text, ends_run, |byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-}
-
-/// The same within eight bytes.
-pub(super) fn run_in_word(word: [u8; 8]) -> usize {
-    clean_bytes(ends_run(u64::from_le_bytes(word)))
 }
 
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
@@ -164,17 +160,14 @@ fn ends_run(word: u64) -> u64 {
     (below(word, 0x20) | is(b'"') | is(b'\\')) & TOP_BITS
 }
 
-/// Bytes of a word, read in little-endian order, before the first that is marked.
-fn clean_bytes(marks: u64) -> usize {
-    (marks.trailing_zeros() / 8) as usize
-}
-
+#[inline]
 fn clean_length(text: &[u8], marks: impl Fn(u64) -> u64, is_clean: impl Fn(u8) -> bool) -> usize {
     let (words, rest) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let marks = marks(u64::from_le_bytes(*word));
         if marks != 0 {
-            return index * 8 + clean_bytes(marks);
+            // In little-endian order the lowest is the first.
+            return index * 8 + (marks.trailing_zeros() / 8) as usize;
         }
     }
     words.len() * 8 + rest.iter().take_while(|byte| is_clean(**byte)).count()

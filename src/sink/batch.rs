@@ -57,21 +57,13 @@ pub struct Batch {
     expected: usize,
 }
 
-/// The writes of one collection.
-#[derive(Debug)]
-struct Documents {
-    /// The batch's own, for all its items: a batch that is written and one that is filled share no counter.
-    namespace: Arc<Namespace>,
-    order: Order,
-}
-
 /// How the writes of one collection stand in `items`.
 #[derive(Debug)]
-enum Order {
+enum Documents {
     /// One for each document; where, by the hash of what it folds by.
     Folded(HashMap<u64, Known>),
     /// In the order of their records.
-    AsRead,
+    Ordered,
 }
 
 #[derive(Debug)]
@@ -199,15 +191,18 @@ impl Batch {
             Some(documents) => documents,
             None => {
                 let expected = if self.known.is_empty() { self.expected } else { 0 };
-                let documents = Documents::new(&write.namespace, is_ordered, expected);
-                self.known.entry(Arc::clone(&documents.namespace)).or_insert(documents)
+                self.known.entry(Arc::clone(&write.namespace)).or_insert_with(|| match is_ordered {
+                    true => Documents::Ordered,
+                    false => Documents::Folded(HashMap::with_capacity(expected)),
+                })
             }
         };
-        let namespace = &documents.namespace;
-        match &mut documents.order {
-            Order::AsRead => self.items.push(Item::new(namespace, write.filter, write.kind, &record, index)),
-            Order::Folded(_) if is_ordered => return Added::CloseFirst(Box::new((write, record))),
-            Order::Folded(known) => match known.entry(FixedState::default().hash_one(&write.key.bytes)) {
+        match documents {
+            Documents::Ordered => {
+                self.items.push(Item::new(write.namespace, write.filter, write.kind, &record, index));
+            }
+            Documents::Folded(_) if is_ordered => return Added::CloseFirst(Box::new((write, record))),
+            Documents::Folded(known) => match known.entry(FixedState::default().hash_one(&write.key.bytes)) {
                 Entry::Occupied(known) => {
                     let known = known.get();
                     let item = &mut self.items[known.index];
@@ -219,7 +214,7 @@ impl Batch {
                 Entry::Vacant(place) => {
                     let lane_hash = Some(*place.key());
                     place.insert(Known { index: self.items.len(), is_exact: write.key.is_exact });
-                    let item = Item::new(namespace, write.filter, write.kind, &record, index);
+                    let item = Item::new(write.namespace, write.filter, write.kind, &record, index);
                     self.items.push(Item { lane_hash, ..item });
                 }
             },
@@ -276,16 +271,6 @@ impl Batch {
     }
 }
 
-impl Documents {
-    fn new(namespace: &Namespace, is_ordered: bool, expected: usize) -> Self {
-        let order = match is_ordered {
-            true => Order::AsRead,
-            false => Order::Folded(HashMap::with_capacity(expected)),
-        };
-        Self { namespace: Arc::new(namespace.clone()), order }
-    }
-}
-
 impl Known {
     /// Whether `write`, whose key has the same hash as that of `item`, is about its document. That two keys share a hash
     /// without being equal is as good as impossible, and then only closes a batch early.
@@ -297,9 +282,9 @@ impl Known {
 
 impl Item {
     /// The statement of one record, for its collection's ordered lane.
-    fn new(namespace: &Arc<Namespace>, filter: Filter, kind: Kind, record: &Record, index: u32) -> Self {
+    fn new(namespace: Arc<Namespace>, filter: Filter, kind: Kind, record: &Record, index: u32) -> Self {
         Self {
-            namespace: Arc::clone(namespace),
+            namespace,
             filter,
             statement: Statement::from(kind),
             place: record.place.clone(),

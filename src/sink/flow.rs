@@ -192,6 +192,9 @@ impl Flow {
     async fn handle(&mut self, event: Event, ready: &AtomicBool) -> Result<(), Failure> {
         match event {
             Event::Records(Chunk { records, permit }) => {
+                let bytes: usize = records.iter().map(Record::len).sum();
+                self.metrics.records.fetch_add(records.len() as u64, Relaxed);
+                self.metrics.bytes.fetch_add(bytes as u64, Relaxed);
                 self.backlog.push_back(Backlog { records: records.into_iter(), permit });
             }
             Event::NoTopics => ready.store(true, Relaxed),
@@ -281,8 +284,6 @@ impl Flow {
 
     /// All the pure stages for one record.
     fn take(&mut self, record: Record, now: Instant) -> Result<(), Failure> {
-        self.metrics.records.fetch_add(1, Relaxed);
-        self.metrics.bytes.fetch_add(record.len() as u64, Relaxed);
         let judged = self.stages.judge(&record);
         for note in self.stages.take_notes() {
             tracing::info!(sink = self.settings.name, "{note}");
