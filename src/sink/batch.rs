@@ -579,4 +579,25 @@ mod tests {
         assert_eq!(lanes.len(), 4);
         assert_eq!(lanes.iter().map(|lane| lane.items.len()).sum::<usize>(), 400);
     }
+
+    #[test]
+    fn documents_whose_keys_share_a_hash_are_told_apart() {
+        let item = |id: Bson| {
+            let Write { namespace, filter, kind, .. } = write(id, Kind::Delete);
+            Item::new(namespace, filter, kind, &record(0), 0)
+        };
+        let big = (1_i64 << 53) + 1;
+        for (first, is_exact, second, expected) in [
+            (Bson::from(1), true, Bson::from(1), true),
+            (1.into(), true, 1.0.into(), true),
+            (1.into(), true, 2.into(), false),
+            ("a".into(), true, "b".into(), false),
+            (big.into(), false, big.into(), true),
+            (big.into(), false, (big - 1).into(), false),
+        ] {
+            let known = Known { index: 0, is_exact };
+            let found = known.is_same(&item(first.clone()), &write(second.clone(), Kind::Delete));
+            assert_eq!(found, expected, "{first} {second}");
+        }
+    }
 }
