@@ -3,7 +3,8 @@
 //! It takes extended JSON in any style (legacy strict, canonical, relaxed), plain JSON, and the bare `NaN`, `Infinity`
 //! and `-Infinity` that the official connector writes in strict style; not the shell's syntax. An object is first read
 //! as the document that it spells; when it ends and turns out to be a wrapper, its bytes give way to the wrapped value
-//! ([`wrapper`]). So there is no look-ahead, and the order of a wrapper's members does not matter.
+//! ([`wrapper`]). So there is no look-ahead, and the order of a wrapper's members does not matter. The most usual wrappers
+//! are spared that detour ([`compact`]).
 //!
 //! Text has to be UTF-8. Whole numbers become int32, int64 or double, whichever is the first to hold them; numbers
 //! with a fraction or an exponent become doubles. Repeated names are kept.
