@@ -17,7 +17,7 @@ pub fn write_quoted(text: &[u8], out: &mut Vec<u8>) {
 
 fn write_literal(text: &[u8], write_escaped: fn(&str, &mut Vec<u8>), out: &mut Vec<u8>) {
     out.push(b'"');
-    let clean = clean_length(text, is_printable_word, is_printable);
+    let clean = clean_length(text, unprintable, is_printable);
     out.extend_from_slice(&text[..clean]);
     let rest = &text[clean..];
     if !rest.is_empty() {
@@ -41,7 +41,7 @@ fn write_lossy(text: &[u8], write_escaped: fn(&str, &mut Vec<u8>), out: &mut Vec
 
 fn write_escaped(mut text: &str, out: &mut Vec<u8>) {
     while !text.is_empty() {
-        let clean = clean_length(text.as_bytes(), is_printable_word, is_printable);
+        let clean = clean_length(text.as_bytes(), unprintable, is_printable);
         let (run, rest) = text.split_at(clean);
         out.extend_from_slice(run.as_bytes());
         text = write_marked(rest, out);
@@ -135,37 +135,42 @@ fn is_printable(byte: u8) -> bool {
     matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
 }
 
-/// The same for eight bytes at once.
-fn is_printable_word(word: u64) -> bool {
+/// The same for eight bytes at once: marks those that are not.
+fn unprintable(word: u64) -> u64 {
     // Bytes from 0x80 on have their top bit set; adding one carries 0x7f there too, and no carry leaves a byte
     // whose top bit was clear.
-    (ends_run(word) | word | (word & !TOP_BITS).wrapping_add(EACH_BYTE)) & TOP_BITS == 0
+    (ends_run(word) | word | (word & !TOP_BITS).wrapping_add(EACH_BYTE)) & TOP_BITS
 }
 
 /// How many bytes a reader of JSON strings may copy as they stand: up to a quote, backslash or control character.
+#[inline]
 pub(super) fn run_length(text: &[u8]) -> usize {
-    clean_length(
-        text,
-        |word| ends_run(word) & TOP_BITS == 0,
-        |byte| byte >= 0x20 && byte != b'"' && byte != b'\\',
-    )
+    clean_length(text, ends_run, |byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
 }
 
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
 const TOP_BITS: u64 = 0x80 * EACH_BYTE;
 
 /// Sets the top bit of a byte (and perhaps of bytes above it: a borrow) where a byte is a quote, a backslash or below
-/// a space. No bit is set where there is none, so "none" is exact.
+/// a space. No bit is set where there is none, and the lowest that is set is right: a borrow begins at a byte that is
+/// marked itself.
 fn ends_run(word: u64) -> u64 {
     let below = |word: u64, limit: u64| word.wrapping_sub(EACH_BYTE * limit) & !word;
     let is = |byte: u8| below(word ^ (EACH_BYTE * u64::from(byte)), 1);
-    below(word, 0x20) | is(b'"') | is(b'\\')
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & TOP_BITS
 }
 
-fn clean_length(text: &[u8], word_is_clean: impl Fn(u64) -> bool, is_clean: impl Fn(u8) -> bool) -> usize {
-    let (words, _) = text.as_chunks::<8>();
-    let whole = words.iter().take_while(|word| word_is_clean(u64::from_le_bytes(**word))).count() * 8;
-    whole + text[whole..].iter().take_while(|byte| is_clean(**byte)).count()
+#[inline]
+fn clean_length(text: &[u8], marks: impl Fn(u64) -> u64, is_clean: impl Fn(u8) -> bool) -> usize {
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let marks = marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            // In little-endian order the lowest is the first.
+            return index * 8 + (marks.trailing_zeros() / 8) as usize;
+        }
+    }
+    words.len() * 8 + rest.iter().take_while(|byte| is_clean(**byte)).count()
 }
 
 #[cfg(test)]
@@ -230,16 +235,12 @@ mod tests {
     #[test]
     fn eight_bytes_at_once_and_one_at_a_time_agree_on_every_byte_at_every_place() {
         for byte in 0..=u8::MAX {
-            for at in 0..24 {
+            for at in 0..29 {
                 for filler in [b'a', b'~', b' ', b'!', b'#', b'['] {
-                    let mut text = [filler; 24];
+                    let mut text = [filler; 29];
                     text[at] = byte;
                     let printable = text.iter().take_while(|b| is_printable(**b)).count();
-                    assert_eq!(
-                        clean_length(&text, is_printable_word, is_printable),
-                        printable,
-                        "{byte} at {at}"
-                    );
+                    assert_eq!(clean_length(&text, unprintable, is_printable), printable, "{byte} at {at}");
                     let run = text.iter().take_while(|b| !matches!(**b, 0..0x20 | b'"' | b'\\')).count();
                     assert_eq!(run_length(&text), run, "{byte} at {at}");
                 }
