@@ -59,6 +59,28 @@ pub(crate) struct Sink {
     pub(crate) is_unordered: bool,
 }
 
+impl Job {
+    /// A source's collection through its topic into the same collection of another database.
+    pub(crate) fn copy(source: Source, coll: &str, db: &str) -> Self {
+        let sink = Sink {
+            topic: source.topic(coll),
+            db: db.to_owned(),
+            coll: coll.to_owned(),
+            value: Value::Event,
+            is_unordered: true,
+        };
+        Self { source: Some(source), sink: Some(sink) }
+    }
+}
+
+impl Capture {
+    /// All that changes in a collection, with nothing added.
+    pub(crate) fn of(db: &str, coll: &str, begin: Begin) -> Self {
+        let (db, coll) = (db.to_owned(), Some(coll.to_owned()));
+        Self { db, coll, begin, has_lookup: false, has_before: false }
+    }
+}
+
 impl Source {
     /// The topic of a collection.
     pub(crate) fn topic(&self, coll: &str) -> String {

@@ -138,11 +138,8 @@ impl Bucket {
         let is_deleted = self.deletes.iter().any(|delete| delete.key == change.key);
         let mut ready = if is_deleted { self.take() } else { Vec::new() };
         let is_delete = self.form == Form::Change && change.operation == Operation::Delete;
-        if is_delete {
-            self.deletes.push(change)
-        } else {
-            self.changes.push(change)
-        }
+        let side = if is_delete { &mut self.deletes } else { &mut self.changes };
+        side.push(change);
         if self.changes.len() >= self.capacity {
             ready.extend(self.take());
         }

@@ -12,8 +12,7 @@ use integration_tests::{
 use super::{Rounds, stream::place};
 use crate::{
     figure::{Figure, Round, Run, Side},
-    job::{Capture, Job, Sink, Source},
-    load::Value,
+    job::{Capture, Job, Source},
     site::{RUN_DEADLINE, Site},
     tool::Tool,
 };
@@ -27,27 +26,14 @@ pub(super) async fn run(site: &Site, seconds: u32, rounds: Rounds) -> Result<Vec
 
 async fn one(site: &Site, side: Side, seconds: u32) -> Result<Run> {
     let db = site.unique("bench_idle");
-    let capture = Capture {
-        db: db.clone(),
-        coll: Some(COLL.to_owned()),
-        begin: place(site).await?,
-        has_lookup: false,
-        has_before: false,
-    };
+    let capture = Capture::of(&db, COLL, place(site).await?);
     let source = Source { capture, topic_prefix: site.unique("bench"), is_prompt: true };
     let topic = source.topic(COLL);
     create_topic(&site.kafka(), &topic, 1).await?;
-    let sink = Sink {
-        topic: topic.clone(),
-        db: COPY.to_owned(),
-        coll: COLL.to_owned(),
-        value: Value::Event,
-        is_unordered: true,
-    };
     let (original, copy) = (site.collection(&db, COLL), site.collection(COPY, COLL));
     copy.drop().await?;
     original.insert_one(rawdoc! { "moved": true }).await?;
-    let mut tool = Tool::start(site, side, &Job { source: Some(source), sink: Some(sink) }).await?;
+    let mut tool = Tool::start(site, side, &Job::copy(source, COLL, COPY)).await?;
     wait::until("a document to be copied", RUN_DEADLINE, async || {
         Ok((copy.estimated_document_count().await? == 1).then_some(()))
     })

@@ -54,13 +54,7 @@ pub(super) async fn run(site: &Site, rate: u32, seconds: u32, rounds: Rounds) ->
 
 async fn one(site: &Site, side: Side, rate: u32, seconds: u32) -> Result<Run> {
     let coll = site.unique("c");
-    let capture = Capture {
-        db: DB.to_owned(),
-        coll: Some(coll.clone()),
-        begin: place(site).await?,
-        has_lookup: false,
-        has_before: false,
-    };
+    let capture = Capture::of(DB, &coll, place(site).await?);
     let source = Source { capture, topic_prefix: site.unique("bench"), is_prompt: true };
     let topic = source.topic(&coll);
     create_topic(&site.kafka(), &topic, 1).await?;

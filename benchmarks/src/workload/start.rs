@@ -30,8 +30,7 @@ pub(super) async fn run(site: &Site, foreign: u32, rounds: Rounds) -> Result<Vec
         write.run(&site.client, Instant::now()).await?;
     }
     site.collection(&db, COLL).insert_one(rawdoc! { "waits": true }).await?;
-    let capture =
-        Capture { db: db.clone(), coll: Some(COLL.to_owned()), begin, has_lookup: false, has_before: false };
+    let capture = Capture::of(&db, COLL, begin);
     let rounds = rounds.run(async |side| one(site, side, capture.clone()).await).await?;
     for db in [db, other] {
         site.client.database(&db).drop().await?;

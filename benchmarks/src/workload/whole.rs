@@ -8,9 +8,8 @@ use integration_tests::servers::{create_topic, delete_topics};
 use super::{Rounds, inserts, share, stream::place};
 use crate::{
     figure::Round,
-    job::{Capture, Job, Sink, Source},
+    job::{Capture, Job, Source},
     limit::{Form, Write},
-    load::Value,
     site::Site,
 };
 
@@ -31,24 +30,11 @@ pub(super) async fn run(site: &Site, events: u32, rounds: Rounds) -> Result<Vec<
     let copy = site.collection(COPY, COLL);
     let rounds = rounds.run(async |side| {
         copy.drop().await?;
-        let capture = Capture {
-            db: db.clone(),
-            coll: Some(COLL.to_owned()),
-            begin: begin.clone(),
-            has_lookup: false,
-            has_before: false,
-        };
+        let capture = Capture::of(&db, COLL, begin.clone());
         let source = Source { capture, topic_prefix: site.unique("bench"), is_prompt: false };
         let topic = source.topic(COLL);
         create_topic(&site.kafka(), &topic, 1).await?;
-        let sink = Sink {
-            topic: topic.clone(),
-            db: COPY.to_owned(),
-            coll: COLL.to_owned(),
-            value: Value::Event,
-            is_unordered: true,
-        };
-        let job = Job { source: Some(source), sink: Some(sink) };
+        let job = Job::copy(source, COLL, COPY);
         let count = async || Ok(copy.estimated_document_count().await?);
         let run = site.tool(side, &job, share(side, events), count).await?;
         if !side.is_peer() {
