@@ -8,6 +8,8 @@ mod stream;
 mod topic;
 mod whole;
 
+use std::time::Instant;
+
 use anyhow::{Context, Result};
 
 use crate::{
@@ -176,7 +178,7 @@ impl Workload {
         Self {
             name: "start",
             about: "start to first record, of a connector on a running worker",
-            sides: &[Millrace, Official, Debezium],
+            sides: &[Millrace, Official],
             bars: &[Bar::at_most(FirstSeconds, 0.05, Official)],
             kind: Kind::Start { foreign: false },
         },
@@ -231,11 +233,13 @@ impl Rounds {
     /// Runs all sides `count` times, each round beginning with the next of them, after a round that does not count: caches
     /// fill, and JVMs compile what they run often.
     async fn run(self, run: impl AsyncFn(Side) -> Result<Run>) -> Result<Vec<Round>> {
+        let begun = Instant::now();
         let Self { mut sides, count } = self;
         let mut rounds = Vec::new();
         for number in 0..=count {
             let mut round = Round::new();
             for side in &sides {
+                eprintln!("{:>5} s  round {number} of {count}: {}", begun.elapsed().as_secs(), side.name());
                 round.insert(*side, run(*side).await.with_context(|| side.name())?);
             }
             if number > 0 {
