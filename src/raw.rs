@@ -206,9 +206,7 @@ impl<'a> Iterator for Elements<'a> {
 fn read_element(bytes: &[u8], at: usize, end: usize) -> Result<(Element<'_>, usize), Error> {
     let kind = bytes[at];
     let name_start = at + 1;
-    let name_length = bytes[name_start..end]
-        .iter()
-        .position(|&b| b == 0)
+    let name_length = zero_in(&bytes[name_start..end])
         .ok_or(Error { at: name_start, what: "an element's name does not end" })?;
     let start = name_start + name_length + 1;
     let body = &bytes[..end];
@@ -248,6 +246,23 @@ fn read_element(bytes: &[u8], at: usize, end: usize) -> Result<(Element<'_>, usi
         return Err(Error { at: start, what: "a value does not fit" });
     }
     Ok((Element { kind, name: &bytes[name_start..start - 1], value: &bytes[start..next] }, next))
+}
+
+/// Where the first zero stands. Names are short: most end within the first eight bytes.
+#[inline]
+fn zero_in(bytes: &[u8]) -> Option<usize> {
+    const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+    let mut at = 0;
+    while let Some(word) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that is set is that of a zero; a borrow may set some above it.
+        let zeros = word.wrapping_sub(EACH_BYTE) & !word & (EACH_BYTE * 0x80);
+        if zeros != 0 {
+            return Some(at + (zeros.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|byte| *byte == 0).map(|rest| at + rest)
 }
 
 fn length_at(bytes: &[u8], at: usize) -> Result<usize, Error> {
@@ -425,6 +440,23 @@ mod tests {
             bson::RawDocumentBuf::from_bytes(bytes).expect("bson agrees").get_i32("_id").ok(),
             Some(7)
         );
+    }
+
+    #[test]
+    fn a_name_ends_at_its_zero_wherever_that_stands() {
+        for length in 0..40 {
+            for other in [1, 0x7f, 0x80, 0x81, 0xff] {
+                let mut bytes = vec![other; length];
+                assert_eq!(zero_in(&bytes), None);
+                for at in 0..length {
+                    bytes.fill(other);
+                    bytes[at] = 0;
+                    assert_eq!(zero_in(&bytes), Some(at), "{other} {length}");
+                    bytes[at..].fill(0);
+                    assert_eq!(zero_in(&bytes), Some(at), "{other} {length}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,58 +7,83 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::workload::Workload;
 
 /// What `--help` prints.
-pub(crate) const HELP: &str = "\
-cargo bench-millrace [--quick] [--json FILE] [--events N] [--rounds N] [WORKLOAD...]
+pub(crate) fn help() -> String {
+    let mut text = String::from(HELP);
+    for workload in Workload::ALL {
+        text += &format!("\n  {:<20}{}", workload.name, workload.about);
+    }
+    text
+}
 
-Measures millrace beside what the servers can do at most, in turn, on servers that it starts itself.
+const HELP: &str = "\
+cargo bench-millrace [--quick] [--without-peers] [--json FILE] [--charts DIRECTORY] [--events N] [--rounds N]
+                     [WORKLOAD...]
 
-  --quick       few events and rounds: seconds for each workload, for a first look
-  --json FILE   write all figures of all rounds
-  --events N    events of each run (default 1000000; 200000 with --quick)
-  --rounds N    runs of each side (default 5; 3 with --quick)
+Measures millrace beside the official connector, Debezium and what the servers can do at most, in turn, on servers that
+it fetches and starts itself.
 
-Workloads (default: all): source-inserts, sink-inserts, sink-mixed";
+  --quick             few events and rounds and no peers: seconds for each workload, for a first look
+  --without-peers     neither the official connector nor Debezium
+  --json FILE         write all figures of all rounds
+  --charts DIRECTORY  write a chart (SVG) of each workload
+  --events N          events of a run with small documents (default 1000000; 100000 with --quick)
+  --rounds N          runs of each side that count (default 3; 1 with --quick)
+
+Workloads (default: all):";
 
 /// What was asked for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Arguments {
     /// Whether figures are for a first look.
-    pub(crate) quick: bool,
-    /// Events of each run.
+    quick: bool,
+    /// Whether the tools that millrace replaces are measured too.
+    pub(crate) peers: bool,
+    /// Events of each run with small documents.
     pub(crate) events: u32,
     /// Runs of each side.
     pub(crate) rounds: u32,
     /// Where all figures go.
     pub(crate) json: Option<PathBuf>,
+    /// Where charts go.
+    pub(crate) charts: Option<PathBuf>,
     /// What is measured, in this order.
-    pub(crate) workloads: Vec<Workload>,
+    pub(crate) workloads: Vec<&'static Workload>,
 }
 
 impl Arguments {
     /// `None` if help was asked for.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let (mut quick, mut events, mut rounds, mut json) = (false, None, None, None);
+        let (mut quick, mut peers, mut events, mut rounds) = (false, true, None, None);
+        let (mut json, mut charts) = (None, None);
         let mut workloads = Vec::new();
         while let Some(word) = words.next() {
             match word.as_str() {
-                "--quick" => quick = true,
+                "--quick" => (quick, peers) = (true, false),
+                "--without-peers" => peers = false,
                 "--events" => events = Some(number(&word, words.next())?),
                 "--rounds" => rounds = Some(number(&word, words.next())?),
                 "--json" => json = Some(words.next().context("--json needs a file")?.into()),
+                "--charts" => charts = Some(words.next().context("--charts needs a directory")?.into()),
                 "--help" | "-h" => return Ok(None),
-                name => match Workload::ALL.into_iter().find(|workload| workload.name() == name) {
+                name => match Workload::named(name) {
                     Some(workload) => workloads.push(workload),
                     None => bail!("unknown argument `{name}`"),
                 },
             }
         }
-        let events = events.unwrap_or(if quick { 200_000 } else { 1_000_000 });
-        // The first thousand show that a side has begun, and the hot keys of a mixed load are as many.
-        ensure!(events >= 20_000, "--events: must be at least 20000");
+        let events = events.unwrap_or(if quick { 100_000 } else { 1_000_000 });
+        // The first thousands show that a side has begun; large documents are one in 400.
+        ensure!(events >= 100_000, "--events: must be at least 100000");
         if workloads.is_empty() {
-            workloads = Workload::ALL.to_vec();
+            workloads = Workload::ALL.iter().collect();
         }
-        Ok(Some(Self { quick, events, rounds: rounds.unwrap_or(if quick { 3 } else { 5 }), json, workloads }))
+        let rounds = rounds.unwrap_or(if quick { 1 } else { 3 });
+        Ok(Some(Self { quick, peers, events, rounds, json, charts, workloads }))
+    }
+
+    /// How long something is watched of which time is the measure.
+    pub(crate) fn seconds(&self) -> u32 {
+        if self.quick { 3 } else { 15 }
     }
 }
 
@@ -79,17 +104,17 @@ mod tests {
 
     #[test]
     fn without_words_everything_is_measured_in_full() -> Result<()> {
-        let all = Workload::ALL.to_vec();
-        let full = Arguments { quick: false, events: 1_000_000, rounds: 5, json: None, workloads: all };
-        assert_eq!(parse("")?, Some(full));
+        let full = parse("")?.context("not help")?;
+        assert_eq!((full.events, full.rounds, full.peers), (1_000_000, 3, true));
+        assert_eq!(full.workloads.len(), Workload::ALL.len());
         Ok(())
     }
 
     #[test]
     fn numbers_win_over_the_quick_form() -> Result<()> {
         let parsed = parse("--quick --rounds 7 sink-mixed --json out.json")?.context("not help")?;
-        assert_eq!((parsed.events, parsed.rounds), (200_000, 7));
-        assert_eq!(parsed.workloads, [Workload::SinkMixed]);
+        assert_eq!((parsed.events, parsed.rounds, parsed.peers), (100_000, 7, false));
+        assert_eq!(parsed.workloads.iter().map(|workload| workload.name).collect::<Vec<_>>(), ["sink-mixed"]);
         assert_eq!(parsed.json, Some("out.json".into()));
         Ok(())
     }

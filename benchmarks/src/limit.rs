@@ -1,28 +1,41 @@
-//! The limits: what the servers give to a tool that does nothing but ask. Each runs in a process of its own.
-//!
-//!     limit drain  URI DB COLL COUNT SECONDS INCREMENT    a change stream's replies, read and thrown away
-//!     limit insert URI DB COLL COUNT                      the load's inserts
-//!     limit upsert URI DB COLL COUNT                      each change of the mixed load as a replace with upsert
-//!
-//! It prints one line of JSON, an [`Outcome`].
+//! The limits: what the servers give to a tool that does nothing but ask. Each runs in a process of its own, which is
+//! this program with the words `limit TASK`, the task being JSON. It prints one line of JSON, an [`Outcome`].
 
 mod drain;
+mod find;
 mod write;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use mongodb::{Client, Namespace};
+use anyhow::{Context, Result};
+use millrace::raw;
+use mongodb::{Client, options::ClientOptions};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::write::{Form, write};
+pub(crate) use self::{
+    find::Find,
+    write::{Form, Write},
+};
 use crate::{
-    load,
+    job::Capture,
     measure::{Pace, Usage},
 };
 
 /// The word that chooses a limit instead of a comparison.
 pub(crate) const VERB: &str = "limit";
+
+/// What is to be done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Task {
+    /// A change stream's replies are counted and thrown away.
+    Drain { capture: Capture, count: u64 },
+    /// Each event of a change stream is produced as it is.
+    Relay { capture: Capture, count: u64, bootstrap: String, topic: String },
+    /// Replies to cursors that share a collection are counted and thrown away.
+    Find(Find),
+    /// Changes are made up and written.
+    Write(Write),
+}
 
 /// What a limit measured of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,23 +45,61 @@ pub(crate) struct Outcome {
 }
 
 /// Runs one.
-pub(crate) async fn main(words: &[String]) -> Result<()> {
+pub(crate) async fn main(uri: &str, task: &str) -> Result<()> {
     let begun = Instant::now();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let [what, uri, db, coll, count, start @ ..] = &words[..] else { bail!("limit: too few words") };
-    let count: u32 = count.parse().context("limit: the count is not a number")?;
-    let client = Client::with_uri_str(uri).await?;
-    let namespace = Namespace::new(*db, *coll);
-    let pace = match (*what, start) {
-        ("drain", [seconds, increment]) => {
-            let start = bson::Timestamp { time: seconds.parse()?, increment: increment.parse()? };
-            drain::drain(&client, &namespace, start, count, begun).await?
+    let task: Task = serde_json::from_str(task).context("limit: the task is not as expected")?;
+    let client = Client::with_options(ClientOptions::parse(uri).await?)?;
+    let pace = match task {
+        Task::Drain { capture, count } => drain::drain(&client, &capture, count, begun, |_| Ok(())).await?,
+        Task::Relay { capture, count, bootstrap, topic } => {
+            drain::relay(&client, &capture, count, begun, &bootstrap, &topic).await?
         }
-        ("insert", []) => write(&client, &namespace, Form::Insert, load::inserts(count), begun).await?,
-        ("upsert", []) => write(&client, &namespace, Form::Upsert, load::mixed(count), begun).await?,
-        _ => bail!("limit: there is no such limit"),
+        Task::Find(find) => find.run(&client, begun).await?,
+        Task::Write(write) => write.run(&client, begun).await?,
     };
     let outcome = Outcome { pace, usage: Usage::of(std::process::id())? };
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(())
+}
+
+/// Counts what is done, for a [`Pace`].
+struct Progress {
+    begun: Instant,
+    done: u64,
+    first: Option<(Duration, u64)>,
+}
+
+impl Progress {
+    fn new(begun: Instant) -> Self {
+        Self { begun, done: 0, first: None }
+    }
+
+    fn add(&mut self, count: u64) {
+        self.done += count;
+        if self.done > 0 {
+            self.first.get_or_insert_with(|| (self.begun.elapsed(), self.done));
+        }
+    }
+
+    /// All is done.
+    fn end(self) -> Result<Pace> {
+        let (first, first_count) = self.first.context("nothing was done")?;
+        Ok(Pace { first, first_count, all: self.begun.elapsed(), count: self.done })
+    }
+}
+
+/// Calls `visit` for each document of a cursor's reply, and counts them.
+fn batch(reply: &[u8], visit: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+    let reply = raw::Document::new(reply)?;
+    let cursor = reply.get("cursor")?.and_then(raw::Element::as_document).context("no cursor")?;
+    let batch = match cursor.get("nextBatch")? {
+        Some(batch) => batch,
+        None => cursor.get("firstBatch")?.context("a reply without a batch")?,
+    };
+    let mut count = 0;
+    for document in batch.as_document().context("a batch that is no array")?.elements() {
+        visit(document?.as_document().context("a batch of what is no document")?.as_bytes())?;
+        count += 1;
+    }
+    Ok(count)
 }

@@ -1,4 +1,4 @@
-//! What is moved: documents of about 200 bytes, changes of them, and the records that stand for changes. Pure.
+//! What is moved: documents, changes of them, and the records that stand for changes. Pure.
 //!
 //! Everything follows from the number of the change, so that each side of a comparison makes the same for itself.
 
@@ -7,6 +7,7 @@ use millrace::{
     json::{self, Style},
     raw::{Document, Writer, kind},
 };
+use serde::{Deserialize, Serialize};
 
 /// Keys that take most of the changes of a mixed load.
 const HOT_KEYS: u32 = 1_000;
@@ -17,6 +18,9 @@ const SEED: u64 = 7;
 /// Seconds since the epoch of the first change.
 const EPOCH: u32 = 1_795_398_199;
 const CHANGES_PER_SECOND: u32 = 10_000;
+/// What long texts are made of: prose, with what JSON has to escape now and then.
+const TEXT: &str = "The mill stands where the brook meets the road to \"Bradford\".\nIts wheel turns day and night, and what \
+    it grinds is carried off before noon; nobody remembers when it stood still the last time. ";
 
 /// A change of one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +53,44 @@ impl Operation {
     }
 }
 
-/// `count` inserts.
-pub(crate) fn inserts(count: u32) -> impl Iterator<Item = Change> {
-    (0..count).map(|number| Change { number, key: number, operation: Operation::Insert })
+/// All changes of a workload.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Load {
+    pub(crate) mix: Mix,
+    pub(crate) count: u32,
+    /// What each document has beside its small fields, which take about 500 bytes.
+    pub(crate) text_bytes: usize,
 }
 
-/// `count` changes: one in five inserts a new document; of the others four in five meet a hot key and the rest any. A
-/// document that is not there is inserted; of those that are there 80 % are updated, 15 % replaced, 5 % deleted.
-pub(crate) fn mixed(count: u32) -> impl Iterator<Item = Change> {
+/// Which changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Mix {
+    /// Each inserts a new document.
+    Inserts,
+    /// One in five inserts a new document; of the others four in five meet a hot key and the rest any. A document that
+    /// is not there is inserted; of those that are there 80 % are updated, 15 % replaced, 5 % deleted.
+    Mixed,
+}
+
+impl Load {
+    /// In order.
+    pub(crate) fn changes(&self) -> Box<dyn Iterator<Item = Change> + Send> {
+        match self.mix {
+            Mix::Inserts => {
+                let insert = |number| Change { number, key: number, operation: Operation::Insert };
+                Box::new((0..self.count).map(insert))
+            }
+            Mix::Mixed => Box::new(mixed(self.count)),
+        }
+    }
+
+    /// What a collection holds after them.
+    pub(crate) fn end(&self, applies_deletes: bool) -> End {
+        End::of(self.changes(), applies_deletes)
+    }
+}
+
+fn mixed(count: u32) -> impl Iterator<Item = Change> {
     let mut random = Random::new(SEED, 0);
     let mut is_there = vec![false; HOT_KEYS as usize];
     (0..count).map(move |number| {
@@ -93,7 +127,7 @@ pub(crate) struct End {
 
 impl End {
     /// After `changes`. Where deletes are not applied, they are written like other changes.
-    pub(crate) fn of(changes: impl Iterator<Item = Change>, applies_deletes: bool) -> Self {
+    fn of(changes: impl Iterator<Item = Change>, applies_deletes: bool) -> Self {
         let mut last: Vec<Option<u32>> = Vec::new();
         for Change { number, key, operation } in changes {
             let key = key as usize;
@@ -117,30 +151,67 @@ pub(crate) fn id(key: u32) -> [u8; 12] {
     id
 }
 
-/// Writes a document's `_id` and fields as they are after `change`.
-pub(crate) fn write_fields(change: Change, writer: &mut Writer) {
+/// Writes a document's `_id` and fields as they are after `change`, with a text of `text_bytes` at their end.
+pub(crate) fn write_fields(change: Change, text_bytes: usize, writer: &mut Writer) {
     let Change { number, key, .. } = change;
     writer.value(b"_id", kind::OBJECT_ID, &id(key));
     writer.int32(b"number", number.cast_signed());
-    writer.string(b"customer", format!("customer-{:08}", key % 50_000).as_bytes());
+    let customer = key % 50_000;
+    writer.string(b"customer", format!("customer-{customer:08}").as_bytes());
     writer.string(b"status", status(number));
     writer.double(b"amount", f64::from(number % 100_000) / 100.0);
     writer.value(b"created", kind::DATE_TIME, &wall_time(number).to_le_bytes());
+    writer.begin_document(b"address");
+    writer.string(b"name", format!("Maria Example {customer}").as_bytes());
+    writer.string(b"street", format!("{} Long Mill Lane", number % 300).as_bytes());
+    writer.string(b"city", b"Bradford-on-Avon");
+    writer.string(b"country", b"GB");
+    writer.end();
     writer.begin_array(b"lines");
     for line in 0..2 {
-        writer.int64(if line == 0 { b"0" } else { b"1" }, i64::from(number % 1_000 + line));
+        writer.begin_document(if line == 0 { b"0" } else { b"1" });
+        writer.string(b"article", format!("article-{:06}", (number + line) % 20_000).as_bytes());
+        writer.int32(b"quantity", (number % 7 + line).cast_signed());
+        writer.double(b"price", f64::from(number % 5_000) / 100.0);
+        writer.int64(b"stock", i64::from(number % 1_000) + 10_000_000_000);
+        writer.end();
     }
     writer.end();
+    writer.boolean(b"gift", number % 5 == 0);
     writer.string(b"note", b"left at the door of the neighbours");
+    if text_bytes > 0 {
+        let text = TEXT.bytes().cycle().skip(number as usize % TEXT.len()).take(text_bytes);
+        writer.string(b"text", &text.collect::<Vec<_>>());
+    }
 }
 
-/// A record's key and value: the change event in strict JSON, as a source writes it by default.
-pub(crate) fn record(change: Change) -> (Vec<u8>, Vec<u8>) {
+/// What a record's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// The change event.
+    Event,
+    /// The document alone; a tombstone for a delete.
+    Document,
+}
+
+/// A record's key and value in strict JSON, as a source writes them by default.
+pub(crate) fn record(change: Change, text_bytes: usize, value: Value) -> (Vec<u8>, Option<Vec<u8>>) {
     let mut key = Writer::default();
     key.begin();
     key.value(b"_id", kind::OBJECT_ID, &id(change.key));
     key.end();
-    (json(&key.into_bytes()), json(&event(change)))
+    let value = match value {
+        Value::Event => Some(event(change, text_bytes)),
+        Value::Document if change.operation == Operation::Delete => None,
+        Value::Document => {
+            let mut document = Writer::default();
+            document.begin();
+            write_fields(change, text_bytes, &mut document);
+            document.end();
+            Some(document.into_bytes())
+        }
+    };
+    (json(&key.into_bytes()), value.map(|value| json(&value)))
 }
 
 fn json(bson: &[u8]) -> Vec<u8> {
@@ -151,7 +222,7 @@ fn json(bson: &[u8]) -> Vec<u8> {
 }
 
 /// The change event. Updates and replaces carry the whole document.
-fn event(change: Change) -> Vec<u8> {
+fn event(change: Change, text_bytes: usize) -> Vec<u8> {
     let Change { number, key, operation } = change;
     let (seconds, increment) = (EPOCH + number / CHANGES_PER_SECOND, number % CHANGES_PER_SECOND + 1);
     let key_hex = id(key).map(|byte| format!("{byte:02X}")).concat();
@@ -169,7 +240,7 @@ fn event(change: Change) -> Vec<u8> {
     event.value(b"wallTime", kind::DATE_TIME, &wall_time(number).to_le_bytes());
     if operation != Operation::Delete {
         event.begin_document(b"fullDocument");
-        write_fields(change, &mut event);
+        write_fields(change, text_bytes, &mut event);
         event.end();
     }
     event.begin_document(b"ns");
@@ -182,8 +253,7 @@ fn event(change: Change) -> Vec<u8> {
     if operation == Operation::Update {
         event.begin_document(b"updateDescription");
         event.begin_document(b"updatedFields");
-        event.int32(b"number", number.cast_signed());
-        event.string(b"status", status(number));
+        write_updated(change, &mut event);
         event.end();
         for name in [b"removedFields".as_slice(), b"truncatedArrays"] {
             event.begin_array(name);
@@ -193,6 +263,12 @@ fn event(change: Change) -> Vec<u8> {
     }
     event.end();
     event.into_bytes()
+}
+
+/// Writes the fields that an update changes.
+pub(crate) fn write_updated(change: Change, writer: &mut Writer) {
+    writer.int32(b"number", change.number.cast_signed());
+    writer.string(b"status", status(change.number));
 }
 
 fn status(number: u32) -> &'static [u8] {
@@ -209,15 +285,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_have_about_200_bytes() {
+    fn documents_have_about_500_bytes() {
         for number in [0, 7, 999_999] {
             let mut writer = Writer::default();
             writer.begin();
             let change = Change { number, key: number, operation: Operation::Insert };
-            write_fields(change, &mut writer);
+            write_fields(change, 0, &mut writer);
             writer.end();
             let length = writer.len();
-            assert!((180..=230).contains(&length), "{length}");
+            assert!((470..=530).contains(&length), "{length}");
         }
     }
 

@@ -21,13 +21,15 @@ pub(crate) struct Pace {
     pub(crate) first_count: u64,
     /// From the start of the process until all was done.
     pub(crate) all: Duration,
+    /// Events that were done then.
+    pub(crate) count: u64,
 }
 
 impl Pace {
     /// Events a second between the first progress and the end.
-    pub(crate) fn rate(self, events: u64) -> f64 {
-        let Self { first, first_count, all } = self;
-        (events - first_count.min(events)) as f64 / (all - first).as_secs_f64()
+    pub(crate) fn rate(self) -> f64 {
+        let Self { first, first_count, all, count } = self;
+        (count - first_count) as f64 / (all - first).as_secs_f64()
     }
 }
 
@@ -65,7 +67,7 @@ impl Cpu {
 }
 
 /// What the tool itself has used.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Usage {
     /// Seconds of processor time.
     pub(crate) cpu_seconds: f64,
@@ -78,6 +80,17 @@ impl Usage {
     pub(crate) fn of(pid: u32) -> Result<Self> {
         Ok(Self { cpu_seconds: of_process(pid)?, peak_rss_bytes: peak_rss(pid)? })
     }
+
+    /// With the processor time since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self { cpu_seconds: self.cpu_seconds - earlier.cpu_seconds, ..self }
+    }
+}
+
+/// Makes the peak of a process's memory what it has now.
+pub(crate) fn forget_peak(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
 }
 
 /// User and system time of a process, its ended threads included.
@@ -136,7 +149,12 @@ mod tests {
 
     #[test]
     fn a_rate_leaves_out_what_was_there_at_the_first_look() {
-        let pace = Pace { first: Duration::from_secs(1), first_count: 200, all: Duration::from_secs(3) };
-        assert!((pace.rate(1_200) - 500.0).abs() < 1e-9);
+        let pace = Pace {
+            first: Duration::from_secs(1),
+            first_count: 200,
+            all: Duration::from_secs(3),
+            count: 1_200,
+        };
+        assert!((pace.rate() - 500.0).abs() < 1e-9);
     }
 }

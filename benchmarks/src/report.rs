@@ -1,117 +1,116 @@
-//! Runs → figures, a table, JSON. Pure.
+//! Rounds → a table with verdicts, JSON. Pure.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
 use crate::{
     arguments::Arguments,
-    measure::{Cpu, Pace, Usage},
+    figure::{Bar, Figure, Round, Run, Side},
+    workload::Workload,
 };
 
 /// From this share of the machine's processors used by strangers on, figures say little.
 const DISTURBED: f64 = 0.1;
 
-/// What one run gave.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Run {
-    /// Between the first progress and the end.
-    events_per_second: f64,
-    /// From the start of the process to the first progress.
-    first_seconds: f64,
-    /// Seconds of processor time for a million events.
-    tool_cpu_per_million: f64,
-    mongod_cpu_per_million: f64,
-    kafka_cpu_per_million: f64,
-    peak_rss_bytes: u64,
-    /// Which share of the machine's processors was used by nobody of those above.
-    foreign_cpu_share: f64,
-}
-
-impl Run {
-    /// From what was measured while `events` were moved in `elapsed`.
-    pub(crate) fn new(events: u32, pace: Pace, usage: Usage, cpu: Cpu, elapsed: Duration) -> Self {
-        let per_million = |seconds: f64| seconds * 1e6 / f64::from(events);
-        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-        let foreign = cpu.machine - cpu.mongod - cpu.kafka - cpu.watcher - usage.cpu_seconds;
-        Self {
-            events_per_second: pace.rate(u64::from(events)),
-            first_seconds: pace.first.as_secs_f64(),
-            tool_cpu_per_million: per_million(usage.cpu_seconds),
-            mongod_cpu_per_million: per_million(cpu.mongod),
-            kafka_cpu_per_million: per_million(cpu.kafka),
-            peak_rss_bytes: usage.peak_rss_bytes,
-            foreign_cpu_share: (foreign / elapsed.as_secs_f64() / cores).max(0.0),
-        }
-    }
-}
-
-/// Both sides, one after the other.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Round {
-    pub(crate) limit: Run,
-    pub(crate) millrace: Run,
-}
-
-impl Round {
-    fn ratio(&self) -> f64 {
-        self.millrace.events_per_second / self.limit.events_per_second
-    }
-}
-
 /// All rounds of a workload.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Compared {
-    workload: &'static str,
-    bar: f64,
-    median_ratio: f64,
-    ratios: Vec<f64>,
+    pub(crate) workload: &'static str,
+    verdicts: Vec<Verdict>,
+    /// Of each side and figure over the rounds.
+    pub(crate) medians: BTreeMap<Side, Run>,
     rounds: Vec<Round>,
 }
 
+/// What came of a bar.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    #[serde(serialize_with = "as_text")]
+    bar: Bar,
+    /// Round by round; empty if the other side was not measured.
+    values: Vec<f64>,
+    median: Option<f64>,
+    is_met: Option<bool>,
+}
+
+fn as_text<S: serde::Serializer>(bar: &Bar, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(bar)
+}
+
+impl Verdict {
+    fn new(bar: Bar, rounds: &[Round]) -> Self {
+        let values: Vec<f64> = rounds.iter().filter_map(|round| bar.value(round)).collect();
+        let median = median(&values);
+        Self { bar, values, median, is_met: median.map(|median| bar.is_met_by(median)) }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.is_met {
+            Some(true) => "met",
+            Some(false) => "not met",
+            None => "not measured",
+        };
+        write!(f, "{:<40}{verdict}", self.bar.to_string())?;
+        if let Some(median) = self.median {
+            let values: Vec<String> = self.values.iter().map(|value| self.bar.text(*value)).collect();
+            write!(f, ": {} (round by round: {})", self.bar.text(median), values.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
 impl Compared {
-    /// Of a workload that is to reach `bar`. There is at least one round.
-    pub(crate) fn new(workload: &'static str, bar: f64, rounds: Vec<Round>) -> Self {
-        let ratios: Vec<f64> = rounds.iter().map(Round::ratio).collect();
-        Self { workload, bar, median_ratio: median(&ratios), ratios, rounds }
+    /// Of a workload that was measured. There is at least one round.
+    pub(crate) fn new(workload: &'static Workload, rounds: Vec<Round>) -> Self {
+        let verdicts = workload.bars.iter().map(|bar| Verdict::new(*bar, &rounds)).collect();
+        let mut medians = BTreeMap::new();
+        for side in rounds.iter().flat_map(BTreeMap::keys) {
+            let runs: Vec<&Run> = rounds.iter().filter_map(|round| round.get(side)).collect();
+            let figures = runs.iter().flat_map(|run| run.0.keys()).map(|figure| {
+                let values: Vec<f64> = runs.iter().filter_map(|run| run.get(*figure)).collect();
+                (*figure, median(&values).unwrap_or(f64::NAN))
+            });
+            medians.insert(*side, Run(figures.collect()));
+        }
+        Self { workload: workload.name, verdicts, medians, rounds }
+    }
+
+    /// The figures that some side has, in the order of the columns.
+    pub(crate) fn columns(&self) -> Vec<Figure> {
+        let has = |figure: &Figure| self.medians.values().any(|run| run.get(*figure).is_some());
+        Figure::COLUMNS.into_iter().filter(has).collect()
     }
 }
 
 impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.median_ratio >= self.bar { "met" } else { "not met" };
-        writeln!(
-            f,
-            "\n{}: {:.2} of the limit (bar {:.2}: {verdict})",
-            self.workload, self.median_ratio, self.bar
-        )?;
-        let ratios: Vec<String> = self.ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-        writeln!(f, "  round by round: {}", ratios.join(" "))?;
-        writeln!(
-            f,
-            "  {:<10}{:>12}{:>14}{:>14}{:>14}{:>11}{:>11}",
-            "median", "events/s", "tool CPU-s/M", "mongod", "kafka", "peak RSS", "first"
-        )?;
-        for (name, side) in
-            [("limit", (|round| round.limit) as fn(&Round) -> Run), ("millrace", |round| round.millrace)]
-        {
-            let runs: Vec<Run> = self.rounds.iter().map(side).collect();
-            let of = |value: fn(&Run) -> f64| median(&runs.iter().map(value).collect::<Vec<_>>());
-            writeln!(
-                f,
-                "  {name:<10}{:>12.0}{:>14.2}{:>14.2}{:>14.2}{:>8.0} MB{:>8.0} ms",
-                of(|run| run.events_per_second),
-                of(|run| run.tool_cpu_per_million),
-                of(|run| run.mongod_cpu_per_million),
-                of(|run| run.kafka_cpu_per_million),
-                of(|run| run.peak_rss_bytes as f64 / 1e6),
-                of(|run| run.first_seconds * 1e3),
-            )?;
+        writeln!(f, "\n{} (medians of {})", self.workload, self.rounds.len())?;
+        let columns = self.columns();
+        let row = |f: &mut fmt::Formatter<'_>, first: &str, cells: Vec<String>| {
+            write!(f, "  {first:<10}")?;
+            for cell in cells {
+                write!(f, "{cell:>13}")?;
+            }
+            writeln!(f)
+        };
+        row(f, "", columns.iter().map(|figure| figure.form().title.to_owned()).collect())?;
+        row(f, "", columns.iter().map(|figure| figure.form().unit.to_owned()).collect())?;
+        for (side, run) in &self.medians {
+            let cell =
+                |figure: &Figure| run.get(*figure).map_or("–".into(), |value| figure.form().text(value));
+            row(f, side.name(), columns.iter().map(cell).collect())?;
         }
-        let runs = self.rounds.iter().flat_map(|round| [round.limit, round.millrace]);
-        let worst = runs.map(|run| run.foreign_cpu_share).fold(0.0, f64::max);
+        for verdict in &self.verdicts {
+            writeln!(f, "  {verdict}")?;
+        }
+        let foreign =
+            self.rounds.iter().flat_map(BTreeMap::values).filter_map(|run| run.get(Figure::ForeignCpuShare));
+        let worst = foreign.fold(0.0, f64::max);
         if worst > DISTURBED {
             let percent = worst * 100.0;
             writeln!(f, "  disturbed: others used up to {percent:.0} % of the processors during a run")?;
@@ -124,7 +123,6 @@ impl fmt::Display for Compared {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
-    quick: bool,
     events: u32,
     cores: usize,
     pub(crate) workloads: Vec<Compared>,
@@ -134,19 +132,19 @@ impl Report {
     /// With nothing measured yet.
     pub(crate) fn new(arguments: &Arguments) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { quick: arguments.quick, events: arguments.events, cores, workloads: Vec::new() }
+        Self { events: arguments.events, cores, workloads: Vec::new() }
     }
 }
 
-/// The middle value; between the two middle ones where their number is even.
-fn median(values: &[f64]) -> f64 {
+/// The middle value; between the two middle ones where their number is even; `None` of nothing.
+fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     match sorted.len() {
-        0 => f64::NAN,
-        count if count % 2 == 0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-        _ => sorted[middle],
+        0 => None,
+        count if count % 2 == 0 => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+        _ => Some(sorted[middle]),
     }
 }
 
@@ -154,19 +152,13 @@ fn median(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    fn run(events_per_second: f64) -> Run {
-        let pace = Pace {
-            first: Duration::ZERO,
-            first_count: 0,
-            all: Duration::from_secs_f64(1e6 / events_per_second),
-        };
-        let usage = Usage { cpu_seconds: 3.0, peak_rss_bytes: 40_000_000 };
-        let cpu = Cpu { mongod: 7.0, kafka: 2.0, watcher: 0.0, machine: 12.0 };
-        Run::new(1_000_000, pace, usage, cpu, pace.all)
+    fn round(limit: f64, millrace: f64) -> Round {
+        let run = |rate| Run::default().with(Figure::EventsPerSecond, rate);
+        Round::from([(Side::Limit, run(limit)), (Side::Millrace, run(millrace))])
     }
 
-    fn round(limit: f64, millrace: f64) -> Round {
-        Round { limit: run(limit), millrace: run(millrace) }
+    fn source_inserts() -> &'static Workload {
+        Workload::named("source-inserts").expect("there is one of that name")
     }
 
     #[test]
@@ -174,24 +166,26 @@ mod tests {
         for (values, wanted) in
             [(vec![3.0], 3.0), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 2.0, 9.0], 3.0)]
         {
-            assert!((median(&values) - wanted).abs() < 1e-9, "{values:?}");
+            assert!((median(&values).expect("of something") - wanted).abs() < 1e-9, "{values:?}");
         }
+        assert_eq!(median(&[]), None);
     }
 
     #[test]
-    fn the_ratio_is_taken_round_by_round_and_judged_by_its_median() {
-        let rounds = vec![round(100e3, 90e3), round(50e3, 40e3), round(100e3, 85e3)];
-        let text = Compared::new("source-inserts", 0.85, rounds).to_string();
-        assert!(text.contains("source-inserts: 0.85 of the limit (bar 0.85: met)"), "{text}");
-        assert!(text.contains("round by round: 0.90 0.80 0.85"), "{text}");
+    fn a_ratio_is_taken_round_by_round_and_judged_by_its_median() {
+        let rounds = vec![round(100e3, 90e3), round(50e3, 40e3), round(100e3, 86e3)];
+        let text = Compared::new(source_inserts(), rounds).to_string();
+        assert!(text.contains("met: 0.86 (round by round: 0.90 0.80 0.86)"), "{text}");
+        assert!(text.contains("not measured"), "the peers did not run: {text}");
     }
 
     #[test]
     fn strangers_on_the_machine_are_named() {
-        let mut disturbed = round(100e3, 90e3);
-        assert!(!Compared::new("w", 1.0, vec![disturbed]).to_string().contains("disturbed"));
-        disturbed.limit.foreign_cpu_share = 0.4;
-        let text = Compared::new("w", 1.0, vec![disturbed]).to_string();
+        let mut rounds = vec![round(100e3, 90e3)];
+        assert!(!Compared::new(source_inserts(), rounds.clone()).to_string().contains("disturbed"));
+        let run = rounds[0].get_mut(&Side::Limit).expect("it ran");
+        *run = run.clone().with(Figure::ForeignCpuShare, 0.4);
+        let text = Compared::new(source_inserts(), rounds).to_string();
         assert!(text.contains("others used up to 40 %"), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! The servers, and how one run on them is measured.
 
 use std::{
+    path::Path,
     process::Command,
     sync::{
         Arc,
@@ -13,32 +14,37 @@ use anyhow::{Context, Result, bail, ensure};
 use bson::{Document, RawDocumentBuf, doc};
 use integration_tests::{
     child::Child,
-    daemon::{self, Daemon},
+    daemon,
     scratch::Scratch,
-    servers::{Kafka, KafkaOptions, Mongod, MongodOptions},
+    servers::{Connect, Kafka, KafkaOptions, Mongod, MongodOptions},
     wait,
 };
 use mongodb::{Client, Collection};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
 };
+use tokio::sync::OnceCell;
 
 use crate::{
-    limit::{self, Outcome},
+    figure::{Figure, Run, Side},
+    job::Job,
+    limit::{self, Outcome, Task},
     load::End,
     measure::{Cpu, Pace, Usage},
-    report::Run,
+    tool::Tool,
 };
 
 /// Longest that a run may take.
-const RUN_DEADLINE: Duration = Duration::from_secs(600);
+pub(crate) const RUN_DEADLINE: Duration = Duration::from_secs(600);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One mongod and one Kafka, for measuring.
+/// One mongod and one Kafka, for measuring, and a Connect worker for each peer that is asked for.
 pub(crate) struct Site {
     mongod: Mongod,
     kafka: Kafka,
+    official: OnceCell<Connect>,
+    debezium: OnceCell<Connect>,
     /// A client of the mongod.
     pub(crate) client: Client,
     watcher: Arc<BaseConsumer>,
@@ -57,6 +63,8 @@ impl Site {
         let watcher = ClientConfig::new().set("bootstrap.servers", kafka.bootstrap()).create()?;
         Ok(Self {
             client: mongod.client().await?,
+            official: OnceCell::new(),
+            debezium: OnceCell::new(),
             watcher: Arc::new(watcher),
             mongod,
             kafka,
@@ -65,9 +73,34 @@ impl Site {
         })
     }
 
+    /// The mongod's connection string.
+    pub(crate) fn mongodb(&self) -> String {
+        self.mongod.uri()
+    }
+
     /// The broker's `host:port`.
     pub(crate) fn kafka(&self) -> String {
         self.kafka.bootstrap()
+    }
+
+    /// Where files of runs go.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The worker of a peer, started with the first use.
+    pub(crate) async fn connect(&self, side: Side) -> Result<&Connect> {
+        let worker = match side {
+            Side::Official => &self.official,
+            Side::Debezium => &self.debezium,
+            Side::Limit | Side::Relay | Side::Millrace => bail!("{} needs no worker", side.name()),
+        };
+        worker
+            .get_or_try_init(async || {
+                println!("starting a Kafka Connect worker for {}", side.name());
+                Connect::start_at_full_speed(&self.kafka()).await
+            })
+            .await
     }
 
     /// A name that no other run has.
@@ -80,13 +113,22 @@ impl Site {
         self.client.database(db).collection(coll)
     }
 
-    /// How many records the one partition of a topic has.
-    pub(crate) async fn record_count(&self, topic: &str) -> Result<u64> {
-        let (watcher, topic) = (self.watcher.clone(), topic.to_owned());
-        let asking =
-            tokio::task::spawn_blocking(move || watcher.fetch_watermarks(&topic, 0, REQUEST_TIMEOUT));
-        let (low, high) = asking.await??;
-        Ok(u64::try_from(high - low)?)
+    /// How many records topics with one partition each have together. Nothing is ever deleted from them.
+    pub(crate) async fn record_count(&self, topics: &[String]) -> Result<u64> {
+        let mut ends = TopicPartitionList::new();
+        for topic in topics {
+            // The time of which the protocol says "the end".
+            ends.add_partition_offset(topic, 0, Offset::End)?;
+        }
+        let watcher = self.watcher.clone();
+        let asking = tokio::task::spawn_blocking(move || watcher.offsets_for_times(ends, REQUEST_TIMEOUT));
+        let mut count = 0;
+        for end in asking.await??.elements() {
+            end.error()?;
+            let Offset::Offset(offset) = end.offset() else { bail!("{} has no end", end.topic()) };
+            count += u64::try_from(offset)?;
+        }
+        Ok(count)
     }
 
     /// Fails unless a collection holds what it has to.
@@ -104,83 +146,105 @@ impl Site {
     }
 
     /// Runs a limit and measures it.
-    pub(crate) async fn limit(
-        &self,
-        what: &str,
-        namespace: [&str; 2],
-        events: u32,
-        more: &[String],
-    ) -> Result<Run> {
-        let log = self.directory.path().join(self.unique(what));
+    pub(crate) async fn limit(&self, task: &Task) -> Result<Run> {
+        let log = self.directory.path().join(self.unique("limit"));
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([limit::VERB, what, &self.mongod.uri()]).args(namespace);
-        command.arg(events.to_string()).args(more);
-        self.measured(events, async || {
-            let mut child = Child::spawn(what, command, &log)?;
-            let status = child.exit(RUN_DEADLINE).await?;
-            let text = std::fs::read_to_string(&log)?;
-            ensure!(status.success(), "the limit {what} ended with {status}: {text}");
-            let outcome: Outcome = serde_json::from_str(text.trim()).context("a limit's outcome")?;
-            Ok((outcome.pace, outcome.usage))
-        })
-        .await
+        command.args([limit::VERB, &self.mongodb(), &serde_json::to_string(task)?]);
+        let meter = self.meter().await?;
+        let mut child = Child::spawn("limit", command, &log)?;
+        let status = child.exit(RUN_DEADLINE).await?;
+        let text = std::fs::read_to_string(&log)?;
+        ensure!(status.success(), "the limit ended with {status}: {text}");
+        let Outcome { pace, usage } =
+            serde_json::from_str(text.trim()).with_context(|| format!("not a limit's outcome: {text}"))?;
+        Ok(meter.run(pace.count, usage)?.with_pace(pace))
     }
 
-    /// Runs a daemon with `tables` in its configuration until `progress` says that all `events` are done, and measures it.
-    pub(crate) async fn millrace(
+    /// Runs a tool until `progress` says that all `events` are done, and measures it.
+    pub(crate) async fn tool(
         &self,
-        tables: &str,
-        events: u32,
+        side: Side,
+        job: &Job,
+        events: u64,
         progress: impl AsyncFnMut() -> Result<u64>,
     ) -> Result<Run> {
-        let name = self.unique("bench");
-        let config = format!(
-            "name = \"{name}\"\n[mongodb]\nuri = \"{}\"\n[kafka]\nbootstrap_servers = \"{}\"\n{tables}",
-            self.mongod.uri(),
-            self.kafka(),
-        );
-        let mut daemon = Daemon::new(&self.directory.path().join(&name), &config)?;
-        let run = self.measured(events, async || watch(&mut daemon, events, progress).await).await;
-        let run = run.map_err(|error| error.context(daemon.tail()))?;
-        daemon.terminate().await?;
+        let meter = self.meter().await?;
+        let begun = Instant::now();
+        let mut tool = Tool::start(self, side, job).await?;
+        let pace = watch(&mut tool, begun, events, progress).await;
+        let pace = pace.map_err(|error| error.context(tool.tail()))?;
+        // A peer, which is slow, is stopped in the middle; the daemon has to have done neither less nor more.
+        let is_right = side.is_peer() || pace.count == events;
+        ensure!(is_right, "{} events instead of {events}", pace.count);
+        let run = meter.run(pace.count, tool.usage()?)?.with_pace(pace);
+        tool.stop().await?;
         Ok(run)
     }
 
-    async fn measured(&self, events: u32, tool: impl AsyncFnOnce() -> Result<(Pace, Usage)>) -> Result<Run> {
+    /// Begins to measure the machine.
+    pub(crate) async fn meter(&self) -> Result<Meter<'_>> {
         // What earlier runs left for the disk is written now, and not while this one is measured.
         self.client.database("admin").run_command(doc! { "fsync": 1 }).await?;
-        let cpu = || Cpu::now(self.mongod.id(), self.kafka.id());
-        let (before, begun) = (cpu()?, Instant::now());
-        let (pace, usage) = tool().await?;
-        Ok(Run::new(events, pace, usage, cpu()?.since(before), begun.elapsed()))
+        Ok(Meter { site: self, before: self.cpu()?, begun: Instant::now() })
+    }
+
+    fn cpu(&self) -> Result<Cpu> {
+        Cpu::now(self.mongod.id(), self.kafka.id())
     }
 }
 
-/// Starts a daemon and watches it until `progress` has reached `events`.
+/// What the machine had done when a run began.
+pub(crate) struct Meter<'a> {
+    site: &'a Site,
+    before: Cpu,
+    begun: Instant,
+}
+
+impl Meter<'_> {
+    /// The figures of a run that moved `events` and ends now.
+    pub(crate) fn run(&self, events: u64, usage: Usage) -> Result<Run> {
+        let cpu = self.site.cpu()?.since(self.before);
+        let per_million = |seconds: f64| seconds * 1e6 / events as f64;
+        let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+        let foreign = cpu.machine - cpu.mongod - cpu.kafka - cpu.watcher - usage.cpu_seconds;
+        let foreign = foreign / self.begun.elapsed().as_secs_f64() / cores;
+        Ok(Run::default()
+            .with(Figure::ToolCpuPerMillion, per_million(usage.cpu_seconds))
+            .with(Figure::MongodCpuPerMillion, per_million(cpu.mongod))
+            .with(Figure::KafkaCpuPerMillion, per_million(cpu.kafka))
+            .with(Figure::PeakRssBytes, usage.peak_rss_bytes as f64)
+            .with(Figure::ForeignCpuShare, foreign.max(0.0)))
+    }
+}
+
+impl Run {
+    fn with_pace(self, pace: Pace) -> Self {
+        self.with(Figure::EventsPerSecond, pace.rate()).with(Figure::FirstSeconds, pace.first.as_secs_f64())
+    }
+}
+
+/// Watches a tool until `progress` has reached `events`.
 async fn watch(
-    daemon: &mut Daemon,
-    events: u32,
+    tool: &mut Tool<'_>,
+    begun: Instant,
+    events: u64,
     mut progress: impl AsyncFnMut() -> Result<u64>,
-) -> Result<(Pace, Usage)> {
-    let begun = Instant::now();
-    daemon.start()?;
+) -> Result<Pace> {
     let mut first = None;
     let reached = wait::until("all events to be there", RUN_DEADLINE, async || {
-        if !daemon.is_running()? {
+        if !tool.is_running()? {
             return Ok(Some(None));
         }
         let count = progress().await?;
         if count > 0 {
             first.get_or_insert_with(|| (begun.elapsed(), count));
         }
-        Ok((count >= u64::from(events)).then(|| Some((begun.elapsed(), count))))
+        Ok((count >= events).then(|| Some((begun.elapsed(), count))))
     });
-    let Some((all, count)) = reached.await? else { bail!("the daemon ended") };
-    ensure!(count == u64::from(events), "{count} events instead of {events}");
-    let usage = Usage::of(daemon.id()?)?;
+    let Some((all, count)) = reached.await? else { bail!("the tool ended") };
     let (first, first_count) = first.context("no progress")?;
     ensure!(first < all, "all was there at the first look: more events are needed");
-    Ok((Pace { first, first_count, all }, usage))
+    Ok(Pace { first, first_count, all, count })
 }
 
 /// A whole number of any type.

@@ -1,122 +1,262 @@
-//! What is measured: a file per workload, each a limit and millrace in turn on the same data.
+//! What is measured, which sides do it, and what is asked of millrace.
 
-mod sink_inserts;
-mod sink_mixed;
-mod source_inserts;
+mod idle;
+mod latency;
+mod sink;
+mod start;
+mod stream;
+mod topic;
+mod whole;
 
-use anyhow::{Context, Result, ensure};
-use integration_tests::servers::create_topic;
-use rdkafka::{
-    ClientConfig,
-    error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseProducer, BaseRecord, Producer},
-};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
 
 use crate::{
     arguments::Arguments,
-    load::{self, Change},
-    report::{Round, Run},
+    figure::{
+        Bar,
+        Figure::{
+            EventsPerSecond, FirstSeconds, LatencyP50Seconds, LatencyP99Seconds, PeakRssBytes,
+            ToolCpuPerMillion,
+        },
+        Round, Run, Side,
+    },
+    load::{Load, Mix, Value},
     site::Site,
 };
 
+/// Of the events, of which a peer gets only the first: it is slow, and its rate is the same all the way.
+const PEER_SHARE: u64 = 4;
+/// The default byte budget of 64 MB and what the daemon may have beyond it.
+const MEMORY: Bar = Bar::below(PeakRssBytes, 104e6);
+
 /// One of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Workload {
-    SourceInserts,
-    SinkInserts,
-    SinkMixed,
+#[derive(Debug)]
+pub(crate) struct Workload {
+    /// As the command line calls it.
+    pub(crate) name: &'static str,
+    /// What it is, for a reader of the command line's help.
+    pub(crate) about: &'static str,
+    /// Who takes part.
+    sides: &'static [Side],
+    /// What is asked of millrace.
+    pub(crate) bars: &'static [Bar],
+    kind: Kind,
 }
 
+#[derive(Debug)]
+enum Kind {
+    Stream(stream::Stream),
+    Sink(sink::Sink),
+    Whole,
+    Latency { events_per_second: u32 },
+    Start { foreign: bool },
+    Idle,
+}
+
+use Side::{Debezium, Limit, Millrace, Official, Relay};
+
 impl Workload {
-    /// In the order in which they run.
-    pub(crate) const ALL: [Self; 3] = [Self::SourceInserts, Self::SinkInserts, Self::SinkMixed];
+    /// All, in the order in which they run.
+    pub(crate) const ALL: &[Self] = &[
+        Self {
+            name: "source-inserts",
+            about: "inserts of 500 bytes in the oplog, to one topic",
+            sides: &[Limit, Relay, Millrace, Official, Debezium],
+            bars: &[
+                Bar::at_least(EventsPerSecond, 0.85, Limit),
+                Bar::at_least(EventsPerSecond, 3.5, Official),
+                Bar::at_most(ToolCpuPerMillion, 0.125, Official),
+                Bar::at_most(PeakRssBytes, 0.1, Official),
+                MEMORY,
+            ],
+            kind: Kind::Stream(stream::Stream::SMALL),
+        },
+        Self {
+            name: "source-lookups",
+            about: "mixed changes with hot keys, updates with the document looked up",
+            sides: &[Limit, Millrace, Official, Debezium],
+            bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
+            kind: Kind::Stream(stream::Stream {
+                mix: Mix::Mixed,
+                has_lookup: true,
+                share: 2,
+                ..stream::Stream::SMALL
+            }),
+        },
+        Self {
+            name: "source-before",
+            about: "mixed changes with hot keys, with the document before the change",
+            sides: &[Limit, Millrace, Official, Debezium],
+            bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
+            kind: Kind::Stream(stream::Stream {
+                mix: Mix::Mixed,
+                has_before: true,
+                share: 2,
+                ..stream::Stream::SMALL
+            }),
+        },
+        Self {
+            name: "source-20k",
+            about: "inserts of 20 KB",
+            sides: &[Limit, Millrace, Official, Debezium],
+            bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
+            kind: Kind::Stream(stream::Stream { text_bytes: 19_500, share: 40, ..stream::Stream::SMALL }),
+        },
+        Self {
+            name: "source-250k",
+            about: "inserts of 250 KB",
+            sides: &[Limit, Millrace, Official, Debezium],
+            bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
+            kind: Kind::Stream(stream::Stream { text_bytes: 249_500, share: 400, ..stream::Stream::SMALL }),
+        },
+        Self {
+            name: "source-collections",
+            about: "small inserts into 100 collections in turn, a topic for each",
+            sides: &[Limit, Millrace, Official, Debezium],
+            bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
+            kind: Kind::Stream(stream::Stream { coll_count: 100, ..stream::Stream::SMALL }),
+        },
+        Self {
+            name: "snapshot",
+            about: "a copy of a collection of small documents",
+            sides: &[Limit, Millrace, Official, Debezium],
+            bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
+            kind: Kind::Stream(stream::Stream { is_copy: true, ..stream::Stream::SMALL }),
+        },
+        Self {
+            name: "sink-inserts",
+            about: "change events of inserts, into an empty collection",
+            sides: &[Limit, Millrace, Official],
+            bars: &[
+                Bar::at_least(EventsPerSecond, 0.8, Limit),
+                Bar::at_least(EventsPerSecond, 6.0, Official),
+                MEMORY,
+            ],
+            kind: Kind::Sink(sink::Sink { mix: Mix::Inserts, value: Value::Event }),
+        },
+        Self {
+            name: "sink-mixed",
+            about: "change events with hot keys, against raw upserts of every event",
+            sides: &[Limit, Millrace, Official],
+            bars: &[
+                Bar::at_least(EventsPerSecond, 1.0, Limit),
+                Bar::at_least(EventsPerSecond, 4.0, Official),
+                MEMORY,
+            ],
+            kind: Kind::Sink(sink::Sink { mix: Mix::Mixed, value: Value::Event }),
+        },
+        Self {
+            name: "sink-documents",
+            about: "plain documents, into an empty collection, against raw upserts",
+            sides: &[Limit, Millrace, Official],
+            bars: &[MEMORY],
+            kind: Kind::Sink(sink::Sink { mix: Mix::Inserts, value: Value::Document }),
+        },
+        Self {
+            name: "whole-loop",
+            about: "inserts in the oplog through a topic into another collection, one process",
+            sides: &[Millrace, Official],
+            bars: &[],
+            kind: Kind::Whole,
+        },
+        Self {
+            name: "latency-500",
+            about: "insert to consumer at 500 a second",
+            sides: &[Millrace, Official, Debezium],
+            bars: &[Bar::at_most_other(LatencyP99Seconds, 1.0, Official, LatencyP50Seconds)],
+            kind: Kind::Latency { events_per_second: 500 },
+        },
+        Self {
+            name: "latency-5000",
+            about: "insert to consumer at 5,000 a second",
+            sides: &[Millrace, Official, Debezium],
+            bars: &[Bar::below(LatencyP99Seconds, 0.020)],
+            kind: Kind::Latency { events_per_second: 5_000 },
+        },
+        Self {
+            name: "start",
+            about: "start to first record, of a connector on a running worker",
+            sides: &[Millrace, Official],
+            bars: &[Bar::at_most(FirstSeconds, 0.05, Official)],
+            kind: Kind::Start { foreign: false },
+        },
+        Self {
+            name: "resume",
+            about: "start to first record behind foreign entries of the oplog, as many as there are events",
+            sides: &[Limit, Millrace, Official],
+            bars: &[],
+            kind: Kind::Start { foreign: true },
+        },
+        Self {
+            name: "idle",
+            about: "a source and a sink with nothing to do",
+            sides: &[Millrace, Official],
+            bars: &[Bar::below(PeakRssBytes, 20e6)],
+            kind: Kind::Idle,
+        },
+    ];
 
-    /// As the command line calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::SourceInserts => "source-inserts",
-            Self::SinkInserts => "sink-inserts",
-            Self::SinkMixed => "sink-mixed",
-        }
-    }
-
-    /// Which part of the limit's events a second millrace is to reach.
-    pub(crate) fn bar(self) -> f64 {
-        match self {
-            Self::SourceInserts => 0.85,
-            Self::SinkInserts => 0.8,
-            Self::SinkMixed => 1.0,
-        }
+    /// The one of that name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|workload| workload.name == name)
     }
 
     /// Measures it.
-    pub(crate) async fn run(self, site: &Site, arguments: &Arguments) -> Result<Vec<Round>> {
-        let &Arguments { events, rounds, .. } = arguments;
-        let outcome = match self {
-            Self::SourceInserts => source_inserts::run(site, events, rounds).await,
-            Self::SinkInserts => sink_inserts::run(site, events, rounds).await,
-            Self::SinkMixed => sink_mixed::run(site, events, rounds).await,
+    pub(crate) async fn run(&self, site: &Site, arguments: &Arguments) -> Result<Vec<Round>> {
+        let keeps = |side: &&Side| arguments.peers || !side.is_peer();
+        let sides: Vec<Side> = self.sides.iter().filter(keeps).copied().collect();
+        let rounds = Rounds { sides, count: arguments.rounds };
+        let events = arguments.events;
+        let outcome = match &self.kind {
+            Kind::Stream(stream) => stream.run(site, events, rounds).await,
+            Kind::Sink(sink) => sink.run(site, events, rounds).await,
+            Kind::Whole => whole::run(site, events, rounds).await,
+            Kind::Latency { events_per_second } => {
+                latency::run(site, *events_per_second, arguments.seconds(), rounds).await
+            }
+            Kind::Start { foreign } => start::run(site, if *foreign { events } else { 0 }, rounds).await,
+            Kind::Idle => idle::run(site, arguments.seconds(), rounds).await,
         };
-        outcome.with_context(|| self.name())
+        outcome.with_context(|| self.name)
     }
 }
 
-/// Runs both sides `count` times, the first of a round being the second of the next, after a round that does not count:
-/// caches fill, and the broker's JVM compiles what it runs often.
-async fn rounds(
+/// How often who runs.
+struct Rounds {
+    sides: Vec<Side>,
     count: u32,
-    limit: impl AsyncFn() -> Result<Run>,
-    millrace: impl AsyncFn() -> Result<Run>,
-) -> Result<Vec<Round>> {
-    let mut rounds = Vec::new();
-    for number in 0..=count {
-        let round = if number % 2 == 0 {
-            let limit = limit().await?;
-            Round { limit, millrace: millrace().await? }
-        } else {
-            let millrace = millrace().await?;
-            Round { limit: limit().await?, millrace }
-        };
-        if number > 0 {
-            rounds.push(round);
-        }
-    }
-    Ok(rounds)
 }
 
-/// Creates a topic with one partition that holds the records of `changes`.
-async fn fill_topic(
-    site: &Site,
-    topic: &str,
-    changes: impl Iterator<Item = Change> + Send + 'static,
-) -> Result<()> {
-    let bootstrap = site.kafka();
-    create_topic(&bootstrap, topic, 1).await?;
-    let name = topic.to_owned();
-    let filling = tokio::task::spawn_blocking(move || produce(&bootstrap, &name, changes));
-    let count = filling.await??;
-    let found = site.record_count(topic).await?;
-    ensure!(found == count, "{topic} has {found} records instead of {count}");
-    Ok(())
+impl Rounds {
+    /// Runs all sides `count` times, each round beginning with the next of them, after a round that does not count: caches
+    /// fill, and JVMs compile what they run often.
+    async fn run(self, run: impl AsyncFn(Side) -> Result<Run>) -> Result<Vec<Round>> {
+        let begun = Instant::now();
+        let Self { mut sides, count } = self;
+        let mut rounds = Vec::new();
+        for number in 0..=count {
+            let mut round = Round::new();
+            for side in &sides {
+                eprintln!("{:>5} s  round {number} of {count}: {}", begun.elapsed().as_secs(), side.name());
+                round.insert(*side, run(*side).await.with_context(|| side.name())?);
+            }
+            if number > 0 {
+                rounds.push(round);
+            }
+            sides.rotate_left(1);
+        }
+        Ok(rounds)
+    }
 }
 
-fn produce(bootstrap: &str, topic: &str, changes: impl Iterator<Item = Change>) -> Result<u64> {
-    const WAIT: std::time::Duration = std::time::Duration::from_millis(20);
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "20");
-    let producer: BaseProducer = config.create()?;
-    let mut count = 0;
-    for change in changes {
-        let (key, value) = load::record(change);
-        let mut record = BaseRecord::to(topic).key(&key).payload(&value);
-        while let Err((error, same)) = producer.send(record) {
-            let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
-            ensure!(is_full, "cannot fill {topic}: {error}");
-            producer.poll(WAIT);
-            record = same;
-        }
-        count += 1;
-    }
-    producer.flush(std::time::Duration::from_secs(120))?;
-    Ok(count)
+/// How many of the events a side has to move.
+fn share(side: Side, events: u32) -> u64 {
+    u64::from(events) / if side.is_peer() { PEER_SHARE } else { 1 }
+}
+
+/// Small inserts.
+fn inserts(count: u32) -> Load {
+    Load { mix: Mix::Inserts, count, text_bytes: 0 }
 }

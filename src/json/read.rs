@@ -3,10 +3,15 @@
 //! It takes extended JSON in any style (legacy strict, canonical, relaxed), plain JSON, and the bare `NaN`, `Infinity`
 //! and `-Infinity` that the official connector writes in strict style; not the shell's syntax. An object is first read
 //! as the document that it spells; when it ends and turns out to be a wrapper, its bytes give way to the wrapped value
-//! ([`wrapper`]). So there is no look-ahead, and the order of a wrapper's members does not matter.
+//! ([`wrapper`]). So there is no look-ahead, and the order of a wrapper's members does not matter. The most usual wrappers
+//! are spared that detour ([`compact`]).
 //!
 //! Text has to be UTF-8. Whole numbers become int32, int64 or double, whichever is the first to hold them; numbers
 //! with a fraction or an exponent become doubles. Repeated names are kept.
+
+mod compact;
+#[cfg(test)]
+mod tests;
 
 use super::{MOST_LEVELS, Style, text::run_length, wrapper, write_document};
 use crate::raw::{Document, kind};
@@ -24,10 +29,15 @@ pub fn read_plain(text: &[u8], out: &mut Vec<u8>) -> Result<(), ReadError> {
 
 fn read(text: &[u8], is_plain: bool, out: &mut Vec<u8>) -> Result<(), ReadError> {
     let start = out.len();
-    let read = match std::str::from_utf8(text) {
-        Ok(_) => Reader { text, at: 0, is_plain, out, unwrapped: Vec::new(), deep_at: None }.read_all(),
-        Err(error) => Err(Problem { at: error.valid_up_to(), expected: "UTF-8" }),
-    };
+    let valid = std::str::from_utf8(text).map_err(|error| problem(error.valid_up_to(), "UTF-8"));
+    let read = valid.and_then(|_| {
+        // The reader owns the buffer meanwhile, which spares it a step on the way to each byte.
+        let buffer = std::mem::take(out);
+        let mut reader = Reader { text, at: 0, is_plain, out: buffer, unwrapped: Vec::new(), deep_at: None };
+        let read = reader.read_all();
+        *out = reader.out;
+        read
+    });
     read.map_err(|problem| {
         out.truncate(start);
         problem.located_in(text)
@@ -48,10 +58,16 @@ pub struct ReadError {
     pub expected: &'static str,
 }
 
+/// Boxed, because what every step of the reader returns should fit into registers.
 #[derive(Debug)]
 struct Problem {
     at: usize,
     expected: &'static str,
+}
+
+#[cold]
+fn problem(at: usize, expected: &'static str) -> Box<Problem> {
+    Box::new(Problem { at, expected })
 }
 
 impl Problem {
@@ -74,19 +90,19 @@ impl Problem {
 const MOST_WRAPPER_LEVELS: usize = 3;
 const TOO_DEEP: &str = "at most 200 nested levels";
 
-struct Reader<'t, 'o> {
+struct Reader<'t> {
     text: &'t [u8],
     at: usize,
     is_plain: bool,
-    out: &'o mut Vec<u8>,
+    out: Vec<u8>,
     /// Room for the value of a wrapper, kept between wrappers.
     unwrapped: Vec<u8>,
     /// Where the braces and brackets first went deeper than documents may, which only wrappers should do.
     deep_at: Option<usize>,
 }
 
-impl Reader<'_, '_> {
-    fn read_all(mut self) -> Result<(), Problem> {
+impl Reader<'_> {
+    fn read_all(&mut self) -> Result<(), Box<Problem>> {
         self.skip_space();
         self.eat(b'{', "a document, which begins with `{`")?;
         let start = self.out.len();
@@ -100,14 +116,13 @@ impl Reader<'_, '_> {
 
     /// The writer is the judge of what is too deep, so that reader and writer agree. Rarely needed.
     #[cold]
-    fn check_depth(&mut self, start: usize, deep_at: usize) -> Result<(), Problem> {
+    fn check_depth(&mut self, start: usize, deep_at: usize) -> Result<(), Box<Problem>> {
         let document = Document::new(&self.out[start..]).expect("the reader finished this document");
-        write_document(document, Style::Strict, &mut self.unwrapped)
-            .map_err(|_| Problem { at: deep_at, expected: TOO_DEEP })
+        write_document(document, Style::Strict, &mut self.unwrapped).map_err(|_| problem(deep_at, TOO_DEEP))
     }
 
     /// Appends the value at the cursor; returns its kind. `level` is that of the document or array around it.
-    fn read_value(&mut self, level: usize) -> Result<u8, Problem> {
+    fn read_value(&mut self, level: usize) -> Result<u8, Box<Problem>> {
         let start = self.at;
         match self.peek() {
             Some(b'"') => {
@@ -129,12 +144,18 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn read_document_or_wrapper(&mut self, level: usize, text_start: usize) -> Result<u8, Problem> {
-        let start = self.out.len();
-        self.read_members(level)?;
+    fn read_document_or_wrapper(&mut self, level: usize, text_start: usize) -> Result<u8, Box<Problem>> {
         if self.is_plain {
+            self.read_members(level)?;
             return Ok(kind::DOCUMENT);
         }
+        if level <= MOST_LEVELS
+            && let Some(kind) = self.read_compact_wrapper()
+        {
+            return Ok(kind);
+        }
+        let start = self.out.len();
+        self.read_members(level)?;
         match wrapper::unwrap(&self.out[start..], &mut self.unwrapped) {
             Ok(Some(kind)) => {
                 self.out.truncate(start);
@@ -142,12 +163,12 @@ impl Reader<'_, '_> {
                 Ok(kind)
             }
             Ok(None) => Ok(kind::DOCUMENT),
-            Err(expected) => Err(Problem { at: text_start, expected }),
+            Err(expected) => Err(problem(text_start, expected)),
         }
     }
 
     /// Reads what follows `{` and appends a document.
-    fn read_members(&mut self, level: usize) -> Result<(), Problem> {
+    fn read_members(&mut self, level: usize) -> Result<(), Box<Problem>> {
         let start = self.open(level)?;
         self.skip_space();
         if self.peek() == Some(b'}') {
@@ -171,7 +192,7 @@ impl Reader<'_, '_> {
     }
 
     /// Reads what follows `[` and appends an array.
-    fn read_items(&mut self, level: usize) -> Result<(), Problem> {
+    fn read_items(&mut self, level: usize) -> Result<(), Box<Problem>> {
         let start = self.open(level)?;
         self.skip_space();
         if self.peek() == Some(b']') {
@@ -194,7 +215,7 @@ impl Reader<'_, '_> {
     }
 
     /// Whether `end` stands at the cursor rather than a comma.
-    fn read_separator(&mut self, end: u8, expected: &'static str) -> Result<bool, Problem> {
+    fn read_separator(&mut self, end: u8, expected: &'static str) -> Result<bool, Box<Problem>> {
         self.skip_space();
         match self.peek() {
             Some(byte) if byte == end || byte == b',' => {
@@ -206,11 +227,11 @@ impl Reader<'_, '_> {
     }
 
     /// Begins a document or array on this level; where it begins.
-    fn open(&mut self, level: usize) -> Result<usize, Problem> {
+    fn open(&mut self, level: usize) -> Result<usize, Box<Problem>> {
         if level > MOST_LEVELS {
             let deep_at = *self.deep_at.get_or_insert(self.at - 1);
             if level > MOST_LEVELS + MOST_WRAPPER_LEVELS {
-                return Err(Problem { at: deep_at, expected: TOO_DEEP });
+                return Err(problem(deep_at, TOO_DEEP));
             }
         }
         Ok(self.reserve_length())
@@ -222,30 +243,30 @@ impl Reader<'_, '_> {
         at
     }
 
-    fn close(&mut self, start: usize) -> Result<(), Problem> {
+    fn close(&mut self, start: usize) -> Result<(), Box<Problem>> {
         self.out.push(0);
         self.fill_length(start, self.out.len() - start)
     }
 
-    fn fill_length(&mut self, at: usize, length: usize) -> Result<(), Problem> {
+    fn fill_length(&mut self, at: usize, length: usize) -> Result<(), Box<Problem>> {
         let length = i32::try_from(length).map_err(|_| self.expected("less than 2 GB in a document"))?;
         self.out[at..at + 4].copy_from_slice(&length.to_le_bytes());
         Ok(())
     }
 
     /// Reads what follows the opening quote and appends a name with its terminator.
-    fn read_name(&mut self) -> Result<(), Problem> {
+    fn read_name(&mut self) -> Result<(), Box<Problem>> {
         let (text_start, start) = (self.at, self.out.len());
         let had_escapes = self.read_characters()?;
         if had_escapes && self.out[start..].contains(&0) {
-            return Err(Problem { at: text_start, expected: "a field name without NUL" });
+            return Err(problem(text_start, "a field name without NUL"));
         }
         self.out.push(0);
         Ok(())
     }
 
     /// Reads what follows the opening quote and appends a string value.
-    fn read_string(&mut self) -> Result<(), Problem> {
+    fn read_string(&mut self) -> Result<(), Box<Problem>> {
         let start = self.reserve_length();
         self.read_characters()?;
         self.out.push(0);
@@ -253,12 +274,10 @@ impl Reader<'_, '_> {
     }
 
     /// Appends the characters up to the closing quote; whether escapes were among them.
-    fn read_characters(&mut self) -> Result<bool, Problem> {
+    fn read_characters(&mut self) -> Result<bool, Box<Problem>> {
         let mut had_escapes = false;
         loop {
-            let run = run_length(&self.text[self.at..]);
-            self.out.extend_from_slice(&self.text[self.at..self.at + run]);
-            self.at += run;
+            self.copy_run();
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -274,8 +293,27 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// Copies the characters up to the next quote, backslash or control character.
+    fn copy_run(&mut self) {
+        /// Up to here it costs less to copy all that may belong to it than to find its length first.
+        const SHORT: usize = 32;
+        if let Some(bytes) = self.text[self.at..].first_chunk::<SHORT>() {
+            let run = run_length(bytes);
+            self.out.extend_from_slice(bytes);
+            self.at += run;
+            if run < SHORT {
+                self.out.truncate(self.out.len() - (SHORT - run));
+                return;
+            }
+        }
+        let rest = &self.text[self.at..];
+        let run = run_length(rest);
+        self.out.extend_from_slice(&rest[..run]);
+        self.at += run;
+    }
+
     /// The cursor is at a backslash.
-    fn read_escape(&mut self) -> Result<(), Problem> {
+    fn read_escape(&mut self) -> Result<(), Box<Problem>> {
         let character = match self.text.get(self.at + 1) {
             Some(plain @ (b'"' | b'\\' | b'/')) => *plain,
             Some(b'b') => 0x08,
@@ -292,7 +330,7 @@ impl Reader<'_, '_> {
     }
 
     /// The cursor is at `\u`. Half of a surrogate pair becomes U+FFFD.
-    fn read_unicode_escape(&mut self) -> Result<(), Problem> {
+    fn read_unicode_escape(&mut self) -> Result<(), Box<Problem>> {
         let unit = self.unit_at(self.at).ok_or_else(|| self.expected("four hex digits after `\\u`"))?;
         self.at += 6;
         let mut code = unit;
@@ -312,7 +350,7 @@ impl Reader<'_, '_> {
     }
 
     /// Appends the number at the cursor, or a bare `-Infinity`.
-    fn read_number(&mut self) -> Result<u8, Problem> {
+    fn read_number(&mut self) -> Result<u8, Box<Problem>> {
         let start = self.at;
         let is_negative = self.peek() == Some(b'-');
         self.at += usize::from(is_negative);
@@ -322,36 +360,31 @@ impl Reader<'_, '_> {
         let whole_start = self.at;
         let magnitude = self.read_digits()?;
         if self.text[whole_start] == b'0' && self.at > whole_start + 1 {
-            return Err(Problem { at: whole_start, expected: "a number without leading zeros" });
+            return Err(problem(whole_start, "a number without leading zeros"));
         }
         if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
             self.skip_fraction_and_exponent()?;
             return self.push_double(start);
         }
-        let value = magnitude.map(|m| if is_negative { -i128::from(m) } else { i128::from(m) });
-        if let Some(value) = value.filter(|_| !self.is_plain).and_then(|v| i32::try_from(v).ok()) {
+        let Some(value) = magnitude.and_then(|magnitude| with_sign(magnitude, is_negative)) else {
+            return self.push_double(start);
+        };
+        if let Some(value) = i32::try_from(value).ok().filter(|_| !self.is_plain) {
             self.out.extend_from_slice(&value.to_le_bytes());
             return Ok(kind::INT32);
         }
-        if let Some(value) = value.and_then(|v| i64::try_from(v).ok()) {
-            self.out.extend_from_slice(&value.to_le_bytes());
-            return Ok(kind::INT64);
-        }
-        self.push_double(start)
+        self.out.extend_from_slice(&value.to_le_bytes());
+        Ok(kind::INT64)
     }
 
-    /// Skips at least one digit; their value, if it fits.
-    fn read_digits(&mut self) -> Result<Option<u64>, Problem> {
-        let start = self.at;
-        let mut value = Some(0_u64);
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            value = value.and_then(|v| v.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-            self.at += 1;
-        }
-        if self.at == start { Err(self.expected("a digit")) } else { Ok(value) }
+    /// Skips at least one digit; their value, unless they are too many for a whole number of 64 bits.
+    fn read_digits(&mut self) -> Result<Option<u64>, Box<Problem>> {
+        let (value, count) = digits(&self.text[self.at..]);
+        self.at += count;
+        if count == 0 { Err(self.expected("a digit")) } else { Ok(value) }
     }
 
-    fn skip_fraction_and_exponent(&mut self) -> Result<(), Problem> {
+    fn skip_fraction_and_exponent(&mut self) -> Result<(), Box<Problem>> {
         if self.peek() == Some(b'.') {
             self.at += 1;
             self.read_digits()?;
@@ -365,17 +398,17 @@ impl Reader<'_, '_> {
     }
 
     /// Appends the number between `start` and the cursor, whose grammar was checked.
-    fn push_double(&mut self, start: usize) -> Result<u8, Problem> {
+    fn push_double(&mut self, start: usize) -> Result<u8, Box<Problem>> {
         let text = std::str::from_utf8(&self.text[start..self.at]).expect("a number is ASCII");
         let value: f64 = text.parse().expect("every JSON number parses");
         if value.is_infinite() {
-            return Err(Problem { at: start, expected: "a number that a double can hold" });
+            return Err(problem(start, "a number that a double can hold"));
         }
         self.out.extend_from_slice(&value.to_le_bytes());
         Ok(kind::DOUBLE)
     }
 
-    fn read_word(&mut self) -> Result<u8, Problem> {
+    fn read_word(&mut self) -> Result<u8, Box<Problem>> {
         if self.eat_word("true") {
             self.out.push(1);
             Ok(kind::BOOLEAN)
@@ -394,7 +427,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn read_infinity(&mut self, value: f64) -> Result<u8, Problem> {
+    fn read_infinity(&mut self, value: f64) -> Result<u8, Box<Problem>> {
         if !self.eat_word("Infinity") {
             return Err(self.expected("a value"));
         }
@@ -408,7 +441,7 @@ impl Reader<'_, '_> {
         is_there
     }
 
-    fn eat(&mut self, byte: u8, expected: &'static str) -> Result<(), Problem> {
+    fn eat(&mut self, byte: u8, expected: &'static str) -> Result<(), Box<Problem>> {
         if self.peek() != Some(byte) {
             return Err(self.expected(expected));
         }
@@ -427,7 +460,24 @@ impl Reader<'_, '_> {
     }
 
     #[cold]
-    fn expected(&self, expected: &'static str) -> Problem {
-        Problem { at: self.at, expected }
+    fn expected(&self, expected: &'static str) -> Box<Problem> {
+        problem(self.at, expected)
     }
+}
+
+/// The digits that `text` begins with: their value, unless they are more than any whole number of 64 bits has, and how
+/// many they are.
+fn digits(text: &[u8]) -> (Option<u64>, usize) {
+    /// So many nines still fit into 64 bits.
+    const MOST_DIGITS: usize = 19;
+    let (mut value, mut count) = (0_u64, 0);
+    while let Some(digit @ b'0'..=b'9') = text.get(count) {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        count += 1;
+    }
+    ((count <= MOST_DIGITS).then_some(value), count)
+}
+
+fn with_sign(magnitude: u64, is_negative: bool) -> Option<i64> {
+    if is_negative { 0_i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }

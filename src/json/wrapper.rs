@@ -81,8 +81,8 @@ fn unwrap_one(member: Element<'_>, value: &mut Vec<u8>) -> Result<Option<u8>, Ex
     }
 }
 
-/// `{name: "text"}`
-fn unwrap_text(name: &[u8], text: &[u8], value: &mut Vec<u8>) -> Result<Option<u8>, Expected> {
+/// `{name: "text"}`; after an error or `None` nothing is appended.
+pub(super) fn unwrap_text(name: &[u8], text: &[u8], value: &mut Vec<u8>) -> Result<Option<u8>, Expected> {
     let kind = match name {
         b"$oid" => {
             let id: [u8; 12] = hex_bytes(text).ok_or("24 hex digits in `$oid`")?;
@@ -236,16 +236,29 @@ fn parse_subtype(digits: &[u8]) -> Option<u8> {
     u8::try_from(value).ok().filter(|_| matches!(digits.len(), 1 | 2))
 }
 
+/// The value of each hex digit; other bytes have one that no digit has.
+const HEX: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+const NO_DIGIT: u8 = 0xff;
+
 fn hex_bytes<const LENGTH: usize>(digits: &[u8]) -> Option<[u8; LENGTH]> {
     let (pairs, []) = digits.as_chunks::<2>() else { return None };
-    let mut bytes = [0; LENGTH];
-    if pairs.len() != LENGTH {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        *byte = parse_subtype(pair)?;
-    }
-    Some(bytes)
+    let pairs: &[[u8; 2]; LENGTH] = pairs.try_into().ok()?;
+    let mut seen = 0;
+    let bytes = pairs.map(|[high, low]| {
+        let (high, low) = (HEX[usize::from(high)], HEX[usize::from(low)]);
+        seen |= high | low;
+        high << 4 | low
+    });
+    (seen != NO_DIGIT).then_some(bytes)
 }
 
 /// Five groups of hex digits with dashes between.

@@ -8,6 +8,7 @@
 //! collection instead. The records stay with their batch: a statement that the server refuses is taken apart into them.
 
 use std::{
+    collections::hash_map::Entry,
     hash::BuildHasher,
     sync::Arc,
     time::{Duration, Instant},
@@ -52,13 +53,15 @@ pub struct Batch {
     records: Vec<Record>,
     bytes: usize,
     opened: Option<Instant>,
+    /// Statements of the batch before, which this one may well have too.
+    expected: usize,
 }
 
 /// How the writes of one collection stand in `items`.
 #[derive(Debug)]
 enum Documents {
-    /// One for each document; where.
-    Folded(HashMap<Vec<u8>, Known>),
+    /// One for each document; where, by the hash of what it folds by.
+    Folded(HashMap<u64, Known>),
     /// In the order of their records.
     Ordered,
 }
@@ -85,7 +88,7 @@ pub struct Item {
     /// Whether the document was deleted because it was there under another spelling of its `_id`.
     pub is_recreated: bool,
     /// Finds what has to be deleted first: the same `_id` under another shard key.
-    pub stale: Option<Filter>,
+    pub stale: Option<Box<Filter>>,
     /// Which lane it takes; none for the ordered one of its collection.
     lane_hash: Option<u64>,
 }
@@ -158,7 +161,15 @@ pub enum Added {
 impl Batch {
     /// An empty batch.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, items: Vec::new(), known: HashMap::new(), records: Vec::new(), bytes: 0, opened: None }
+        Self {
+            limits,
+            items: Vec::new(),
+            known: HashMap::new(),
+            records: Vec::new(),
+            bytes: 0,
+            opened: None,
+            expected: 0,
+        }
     }
 
     /// Takes a record that writes nothing: its offset moves with the batch.
@@ -172,39 +183,50 @@ impl Batch {
         let size = write.kind.len() + write.filter.len();
         let index = u32::try_from(self.records.len()).expect("a batch has fewer records than that");
         let is_ordered = write.kind.is_ordered();
+        if self.records.is_empty() {
+            self.records.reserve(self.expected);
+            self.items.reserve(self.expected);
+        }
         let documents = match self.known.get_mut(&write.namespace) {
             Some(documents) => documents,
-            None => self.known.entry(Arc::clone(&write.namespace)).or_insert_with(|| match is_ordered {
-                true => Documents::Ordered,
-                false => Documents::Folded(HashMap::new()),
-            }),
+            None => {
+                let expected = if self.known.is_empty() { self.expected } else { 0 };
+                self.known.entry(Arc::clone(&write.namespace)).or_insert_with(|| match is_ordered {
+                    true => Documents::Ordered,
+                    false => Documents::Folded(HashMap::with_capacity(expected)),
+                })
+            }
         };
         match documents {
             Documents::Ordered => {
                 self.items.push(Item::new(write.namespace, write.filter, write.kind, &record, index));
             }
             Documents::Folded(_) if is_ordered => return Added::CloseFirst(Box::new((write, record))),
-            Documents::Folded(known) => {
-                if let Some(known) = known.get(&write.key.bytes) {
+            Documents::Folded(known) => match known.entry(FixedState::default().hash_one(&write.key.bytes)) {
+                Entry::Occupied(known) => {
+                    let known = known.get();
                     let item = &mut self.items[known.index];
-                    let is_same = (known.is_exact && write.key.is_exact) || item.filter == write.filter;
-                    if !is_same || !item.statement.takes(&write.kind) {
+                    if !known.is_same(item, &write) || !item.statement.takes(&write.kind) {
                         return Added::CloseFirst(Box::new((write, record)));
                     }
                     item.fold(write, &record, index);
-                } else {
-                    let Write { namespace, filter, key, kind } = write;
-                    let lane_hash = FixedState::default().hash_one(&key.bytes);
-                    let place = Known { index: self.items.len(), is_exact: key.is_exact };
-                    known.insert(key.bytes, place);
-                    let item = Item::new(namespace, filter, kind, &record, index);
-                    self.items.push(Item { lane_hash: Some(lane_hash), ..item });
                 }
-            }
+                Entry::Vacant(place) => {
+                    let lane_hash = Some(*place.key());
+                    place.insert(Known { index: self.items.len(), is_exact: write.key.is_exact });
+                    let item = Item::new(write.namespace, write.filter, write.kind, &record, index);
+                    self.items.push(Item { lane_hash, ..item });
+                }
+            },
         }
         self.bytes += size;
         self.skip(record, now);
         Added::Yes
+    }
+
+    /// Where the last of its records stands.
+    pub fn last_place(&self) -> Option<&Place> {
+        self.records.last().map(|record| &record.place)
     }
 
     /// Whether there is no record.
@@ -230,7 +252,8 @@ impl Batch {
     /// Takes all, split into at most `lanes` and one for each collection whose writes are ordered, and leaves the batch
     /// empty.
     pub fn close(&mut self, lanes: usize) -> Closed {
-        let Self { items, records, .. } = std::mem::replace(self, Self::new(self.limits));
+        let empty = Self { expected: self.items.len(), ..Self::new(self.limits) };
+        let Self { items, records, .. } = std::mem::replace(self, empty);
         let lanes = if items.len() < MIN_LANE_STATEMENTS { 1 } else { lanes.max(1) };
         let mut split: Vec<Vec<Item>> =
             (0..lanes).map(|_| Vec::with_capacity(items.len() / lanes + 1)).collect();
@@ -245,6 +268,15 @@ impl Batch {
         let ordered = ordered.into_values().map(|items| Lane { items, is_ordered: true });
         let lanes = lanes.chain(ordered).filter(|lane| !lane.items.is_empty()).collect();
         Closed { lanes, records }
+    }
+}
+
+impl Known {
+    /// Whether `write`, whose key has the same hash as that of `item`, is about its document. That two keys share a hash
+    /// without being equal is as good as impossible, and then only closes a batch early.
+    fn is_same(&self, item: &Item, write: &Write) -> bool {
+        let have_equal_keys = || item.filter.fold_key().is_ok_and(|key| key.bytes == write.key.bytes);
+        item.filter == write.filter || (self.is_exact && write.key.is_exact && have_equal_keys())
     }
 }
 
@@ -546,5 +578,26 @@ mod tests {
         let lanes = batch.close(4).lanes;
         assert_eq!(lanes.len(), 4);
         assert_eq!(lanes.iter().map(|lane| lane.items.len()).sum::<usize>(), 400);
+    }
+
+    #[test]
+    fn documents_whose_keys_share_a_hash_are_told_apart() {
+        let item = |id: Bson| {
+            let Write { namespace, filter, kind, .. } = write(id, Kind::Delete);
+            Item::new(namespace, filter, kind, &record(0), 0)
+        };
+        let big = (1_i64 << 53) + 1;
+        for (first, is_exact, second, expected) in [
+            (Bson::from(1), true, Bson::from(1), true),
+            (1.into(), true, 1.0.into(), true),
+            (1.into(), true, 2.into(), false),
+            ("a".into(), true, "b".into(), false),
+            (big.into(), false, big.into(), true),
+            (big.into(), false, (big - 1).into(), false),
+        ] {
+            let known = Known { index: 0, is_exact };
+            let found = known.is_same(&item(first.clone()), &write(second.clone(), Kind::Delete));
+            assert_eq!(found, expected, "{first} {second}");
+        }
     }
 }

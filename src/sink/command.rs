@@ -65,6 +65,8 @@ pub struct Manner {
 /// The command for as many of `items` as fit. All are of `namespace` and of `verb`; there is at least one.
 pub fn build(verb: Verb, namespace: &Namespace, items: &[Item], manner: Manner) -> Command {
     let mut writer = begin(verb, namespace, manner);
+    let bytes: usize = items.iter().take(MAX_STATEMENTS).map(size).sum();
+    writer.bytes_mut().reserve(bytes.min(MAX_BYTES));
     let mut count = 0;
     for item in items.iter().take(MAX_STATEMENTS) {
         if count > 0 && writer.len() + size(item) > MAX_BYTES {

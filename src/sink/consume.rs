@@ -53,6 +53,8 @@ const MAX_ORDERS: usize = 16;
 const MAX_CHUNK_RECORDS: usize = 500;
 /// …or so many bytes, unless the budget allows less.
 const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Polls without a look at orders and topics.
+const MAX_POLLS: usize = 100;
 /// What a record costs beside its bytes.
 const RECORD_OVERHEAD_BYTES: usize = 100;
 
@@ -209,6 +211,16 @@ struct Pending {
     topic: Option<Arc<str>>,
 }
 
+/// What a poll found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Polled {
+    Nothing,
+    /// A record, an error or an event.
+    Something,
+    /// The record that makes a chunk full.
+    Chunk,
+}
+
 /// Why the thread ends.
 enum Ended {
     /// It was told to, with these offsets.
@@ -255,8 +267,14 @@ impl Reader {
             return self.step_blocked();
         }
         let wait = if self.pending_is_empty() { POLL } else { Duration::ZERO };
-        let is_idle = !self.poll(wait)?;
-        if is_idle || self.chunk_is_full() {
+        let mut polled = self.poll(wait)?;
+        for _ in 1..MAX_POLLS {
+            if polled != Polled::Something {
+                break;
+            }
+            polled = self.poll(Duration::ZERO)?;
+        }
+        if polled != Polled::Something {
             self.hand_over(Duration::ZERO)?;
         }
         Ok(())
@@ -275,7 +293,7 @@ impl Reader {
             self.pause();
         }
         // A partition that was assigned in between is not paused yet.
-        if self.poll(Duration::ZERO)? {
+        if self.poll(Duration::ZERO)? != Polled::Nothing {
             self.pause();
         }
         Ok(())
@@ -315,16 +333,18 @@ impl Reader {
         self.consumer.context().commit(&self.consumer, offsets, mode);
     }
 
-    /// Polls once; whether there was something.
-    fn poll(&mut self, wait: Duration) -> Result<bool, Ended> {
+    /// Polls once.
+    fn poll(&self, wait: Duration) -> Result<Polled, Ended> {
         match self.consumer.poll(wait) {
-            None => Ok(false),
+            None => Ok(Polled::Nothing),
             Some(Ok(message)) => {
-                self.consumer.context().pending().push(&message);
-                Ok(true)
+                let mut pending = self.consumer.context().pending();
+                pending.push(&message);
+                Ok(if pending.is_chunk(self.budget) { Polled::Chunk } else { Polled::Something })
             }
             Some(Err(error)) => {
-                self.judge(&error).map_or(Ok(true), |failure| self.fail(failure).map(|()| true))
+                self.judge(&error).map_or(Ok(()), |failure| self.fail(failure))?;
+                Ok(Polled::Something)
             }
         }
     }
@@ -374,11 +394,6 @@ impl Reader {
 
     fn pending_is_empty(&self) -> bool {
         self.consumer.context().pending().records.is_empty()
-    }
-
-    fn chunk_is_full(&self) -> bool {
-        let pending = self.consumer.context().pending();
-        pending.records.len() >= MAX_CHUNK_RECORDS || pending.bytes >= MAX_CHUNK_BYTES.min(self.budget / 4)
     }
 
     /// Sends what was read, if there is room within `wait`.
@@ -437,8 +452,15 @@ impl Pending {
         self.records.push(record);
     }
 
+    /// Whether it is time to hand it over.
+    fn is_chunk(&self, budget: usize) -> bool {
+        self.records.len() >= MAX_CHUNK_RECORDS || self.bytes >= MAX_CHUNK_BYTES.min(budget / 4)
+    }
+
     fn take(&mut self) -> Vec<Record> {
         self.bytes = 0;
+        // Each chunk has a name of its own: what other threads do with its records shares no counter with this one.
+        self.topic = None;
         std::mem::take(&mut self.records)
     }
 

@@ -40,7 +40,7 @@ pub(super) struct Flow {
     /// The batch that fills.
     batch: Batch,
     /// What its records hold of the budget, and how much of that is too much.
-    held: Vec<OwnedSemaphorePermit>,
+    held: Held,
     max_held_bytes: usize,
     /// What the open batch does not take.
     next: Option<Next>,
@@ -77,6 +77,20 @@ impl Next {
 struct Backlog {
     records: std::vec::IntoIter<Record>,
     permit: OwnedSemaphorePermit,
+}
+
+/// What the records of a batch hold of the budget, until it is dropped.
+#[derive(Default)]
+struct Held {
+    permits: Vec<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, permit: OwnedSemaphorePermit) {
+        self.bytes += permit.num_permits();
+        self.permits.push(permit);
+    }
 }
 
 /// Why the batch does not fill further.
@@ -122,7 +136,7 @@ impl Flow {
             metrics,
             stages,
             batch: Batch::new(batch::Limits { max_records, max_bytes, max_age }),
-            held: Vec::new(),
+            held: Held::default(),
             // One batch that fills, one that is written, and one part for what is read meanwhile.
             max_held_bytes: consume::held_bytes(memory_bytes) / 3,
             next: None,
@@ -178,6 +192,9 @@ impl Flow {
     async fn handle(&mut self, event: Event, ready: &AtomicBool) -> Result<(), Failure> {
         match event {
             Event::Records(Chunk { records, permit }) => {
+                let bytes: usize = records.iter().map(Record::len).sum();
+                self.metrics.records.fetch_add(records.len() as u64, Relaxed);
+                self.metrics.bytes.fetch_add(bytes as u64, Relaxed);
                 self.backlog.push_back(Backlog { records: records.into_iter(), permit });
             }
             Event::NoTopics => ready.store(true, Relaxed),
@@ -226,11 +243,10 @@ impl Flow {
     /// Moves records from the backlog into the batch as far as it takes them, or until it is time to write it, which is
     /// begun.
     fn fill(&mut self) -> Result<Filled, Failure> {
+        let mut now = Instant::now();
         loop {
-            let now = Instant::now();
-            let held_bytes: usize = self.held.iter().map(OwnedSemaphorePermit::num_permits).sum();
             let is_due = self.batch.deadline().is_some_and(|deadline| deadline <= now);
-            let is_full = self.batch.is_full() || held_bytes >= self.max_held_bytes;
+            let is_full = self.batch.is_full() || self.held.bytes >= self.max_held_bytes;
             if self.batch.is_empty()
                 && let Some(Next::Ddl(_)) = self.next
             {
@@ -248,33 +264,26 @@ impl Flow {
                 }
                 return Ok(Filled::Started);
             }
-            match self.next_record() {
+            let Some(chunk) = self.backlog.front_mut() else {
+                // Chunks whose records all went elsewhere belong to no batch.
+                if self.batch.is_empty() {
+                    self.held = Held::default();
+                }
+                return Ok(Filled::AsFarAsPossible);
+            };
+            match chunk.records.next() {
                 Some(record) => self.take(record, now)?,
                 None => {
-                    // Chunks whose records all went elsewhere belong to no batch.
-                    if self.batch.is_empty() {
-                        self.held.clear();
-                    }
-                    return Ok(Filled::AsFarAsPossible);
+                    // A chunk's bytes are given back with the batch that holds the last of its records.
+                    self.backlog.pop_front().into_iter().for_each(|chunk| self.held.push(chunk.permit));
+                    now = Instant::now();
                 }
             }
         }
     }
 
-    fn next_record(&mut self) -> Option<Record> {
-        loop {
-            if let Some(record) = self.backlog.front_mut()?.records.next() {
-                return Some(record);
-            }
-            // A chunk's bytes are given back with the batch that holds the last of its records.
-            self.held.extend(self.backlog.pop_front().map(|backlog| backlog.permit));
-        }
-    }
-
     /// All the pure stages for one record.
     fn take(&mut self, record: Record, now: Instant) -> Result<(), Failure> {
-        self.metrics.records.fetch_add(1, Relaxed);
-        self.metrics.bytes.fetch_add(record.len() as u64, Relaxed);
         let judged = self.stages.judge(&record);
         for note in self.stages.take_notes() {
             tracing::info!(sink = self.settings.name, "{note}");
@@ -303,9 +312,12 @@ impl Flow {
     }
 
     fn add(&mut self, write: Write, record: Record, now: Instant) {
-        let place = record.place.clone();
         match self.batch.add(write, record, now) {
-            Added::Yes => self.progress.read(&place),
+            Added::Yes => {
+                if let Some(place) = self.batch.last_place() {
+                    self.progress.read(place);
+                }
+            }
             Added::CloseFirst(next) => self.next = Some(Next::Write(next)),
         }
     }

@@ -5,7 +5,12 @@
 //! The other way round holds only while [`FoldKey::is_exact`]: numbers meet in their nearest double, so big whole
 //! numbers and decimals may meet without being equal, and whoever folds has to compare the bytes then.
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::raw::{Document, Element, Error as RawError, Writer, kind};
+
+/// Bytes of an `_id`. Those of an ObjectId, a number, a UUID and a short text need no allocation of their own.
+pub type Bytes = SmallVec<[u8; 23]>;
 
 /// An `_id`, as it stands in BSON.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -13,7 +18,7 @@ pub struct Id {
     /// One of [`kind`].
     pub kind: u8,
     /// The value's bytes.
-    pub value: Vec<u8>,
+    pub value: Bytes,
 }
 
 /// What finds the document that a write is about.
@@ -35,7 +40,7 @@ impl Filter {
             Self::Id(id) => id.fold_key(),
             Self::Fields(filter) => {
                 // No type of BSON has this number: no `_id` folds with a filter.
-                let mut key = FoldKey { bytes: vec![0xfe], is_exact: true };
+                let mut key = FoldKey { bytes: smallvec![0xfe], is_exact: true };
                 let filter = Element { kind: kind::DOCUMENT, name: b"", value: filter };
                 key.push(filter).map_err(Error::Malformed)?;
                 Ok(key)
@@ -61,7 +66,7 @@ impl Filter {
 #[derive(Clone, Debug)]
 pub struct FoldKey {
     /// Equal for `_id`s that the server takes for equal.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Two exact keys with the same bytes belong to `_id`s that the server does take for equal.
     pub is_exact: bool,
 }
@@ -91,7 +96,7 @@ impl Id {
             kind::ARRAY => Err(Error::Impossible("array")),
             kind::UNDEFINED => Err(Error::Impossible("undefined")),
             kind::REGEX => Err(Error::Impossible("regular expression")),
-            _ => Ok(Self { kind: element.kind, value: element.value.to_vec() }),
+            _ => Ok(Self { kind: element.kind, value: Bytes::from_slice(element.value) }),
         }
     }
 
@@ -109,7 +114,7 @@ impl Id {
     /// # Errors
     /// When its bytes are damaged.
     pub fn fold_key(&self) -> Result<FoldKey, Error> {
-        let mut key = FoldKey { bytes: Vec::with_capacity(self.value.len() + 1), is_exact: true };
+        let mut key = FoldKey { bytes: Bytes::with_capacity(self.value.len() + 1), is_exact: true };
         key.push(Element { kind: self.kind, name: b"", value: &self.value }).map_err(Error::Malformed)?;
         Ok(key)
     }

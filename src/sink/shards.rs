@@ -59,7 +59,7 @@ impl ShardKey {
         let values: Vec<_> =
             self.paths.iter().map(|path| (path.as_str(), value(body.document(), path))).collect();
         if let Filter::Id(id) = &item.filter {
-            item.stale = Some(Filter::Fields(stale(id, &values)));
+            item.stale = Some(Box::new(Filter::Fields(stale(id, &values))));
         }
         item.filter = Filter::Fields(completed(&item.filter, &values));
         Ok(())
@@ -190,7 +190,7 @@ mod tests {
         let Filter::Fields(filter) = &item.filter else { panic!("{item:?}") };
         let value = doc! { "$eq": { "$gt": 1 } };
         assert_eq!(read(filter), doc! { "_id": 1, "region": Bson::Null, "a.b": value.clone() });
-        let Some(Filter::Fields(stale)) = &item.stale else { panic!("{item:?}") };
+        let Some(Filter::Fields(stale)) = item.stale.as_deref() else { panic!("{item:?}") };
         assert_eq!(read(stale), doc! { "_id": 1, "$nor": [{ "region": Bson::Null, "a.b": value }] });
     }
 

@@ -180,13 +180,14 @@ impl Topic {
             event::Read::Document(event) => event,
             event::Read::Other(skip) => return Ok(Judged::Nothing(skip)),
         };
-        if event.namespace().is_none() && self.handling.namespace.uses_names() {
+        let names = event.namespace();
+        if names.is_none() && self.handling.namespace.uses_names() {
             let missing = "no ns.db and ns.coll texts, which the sink's namespace is made of";
             return Err(event::Error::NotAnEvent(missing).into());
         }
         let template = &self.handling.namespace;
         let value = Some(event.document());
-        let namespace = routes.target_of(template, topic, event.namespace(), value, || input.key())?;
+        let namespace = routes.target_of(template, topic, names, value, || input.key())?;
         let event = match self.rules(&namespace) {
             None => event,
             Some(rules) => match transformed(rules, &event)? {

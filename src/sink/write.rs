@@ -9,6 +9,7 @@
 //! all lanes are done and are then tried one by one in the order of their records: their holder may have given it up.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -218,7 +219,7 @@ impl Target {
         loop {
             if !is_ordered {
                 // Stable, so that the statements of one collection and verb stand together.
-                items.sort_by(|a, b| order(a).cmp(&order(b)));
+                items.sort_by(by_namespace_and_verb);
             }
             let Round { again, passed_by_itself } = self.write_round(items, is_ordered, &mut left).await?;
             // What comes after a failure in an ordered lane would be done again, and need not be the same then.
@@ -243,7 +244,7 @@ impl Target {
         let stale: Vec<_> = items.iter().filter(|item| item.stale.is_some()).collect();
         for of_one in stale.chunk_by(|a, b| a.namespace == b.namespace) {
             for items in of_one.chunks(MAX_STALE) {
-                let filters = items.iter().filter_map(|item| item.stale.as_ref());
+                let filters = items.iter().filter_map(|item| item.stale.as_deref());
                 let command = command::build_deletes(&items[0].namespace, filters, self.manner(false));
                 self.send(&items[0].namespace, &items[0].place, command).await?;
             }
@@ -313,7 +314,7 @@ impl Target {
         while let Some(first) = rest.first() {
             let verb = Verb::of(&first.statement);
             // Neighbours, because an ordered lane is not sorted.
-            let same = rest.iter().take_while(|item| order(item) == order(first)).count();
+            let same = rest.iter().take_while(|item| by_namespace_and_verb(first, item).is_eq()).count();
             let command = command::build(verb, &first.namespace, &rest[..same], self.manner(is_ordered));
             let start = answers.len();
             let sent;
@@ -542,8 +543,11 @@ fn new_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(50), Duration::from_secs(5))
 }
 
-fn order(item: &Item) -> (&Namespace, Verb) {
-    (&item.namespace, Verb::of(&item.statement))
+fn by_namespace_and_verb(a: &Item, b: &Item) -> Ordering {
+    // Most items share their namespace, and it need not be read for that.
+    let is_shared = Arc::ptr_eq(&a.namespace, &b.namespace);
+    let namespaces = if is_shared { Ordering::Equal } else { a.namespace.cmp(&b.namespace) };
+    namespaces.then_with(|| Verb::of(&a.statement).cmp(&Verb::of(&b.statement)))
 }
 
 /// Why the server does not take this item's statement.

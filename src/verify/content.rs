@@ -122,9 +122,9 @@ impl<V> ById<V> {
 
 fn key(id: &Id) -> Result<Vec<u8>, raw::Error> {
     let element = id.element();
-    let id = identify::Id { kind: element.kind, value: element.value.to_vec() };
+    let id = identify::Id { kind: element.kind, value: element.value.into() };
     match id.fold_key() {
-        Ok(key) => Ok(key.bytes),
+        Ok(key) => Ok(key.bytes.into_vec()),
         Err(identify::Error::Malformed(error)) => Err(error),
         Err(_) => Err(raw::Error { at: 0, what: "an _id that no document can have" }),
     }

@@ -1,62 +1,102 @@
-//! A change stream whose replies are counted and thrown away.
+//! A change stream that is read, and thrown away or passed on as it is.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use bson::{Document, RawDocument, Timestamp, doc};
+use anyhow::{Context, Result, bail, ensure};
+use bson::{Bson, Document, doc};
 use futures_util::StreamExt;
-use millrace::raw;
 use mongodb::{
-    Client, Namespace,
+    Client,
     options::{AggregateOptions, ReadConcern},
 };
+use rdkafka::{
+    ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
 
-use crate::measure::Pace;
+use super::{Progress, batch};
+use crate::{
+    job::{Begin, Capture},
+    measure::Pace,
+};
 
 /// What the daemon asks for by default.
 const BATCH_SIZE: u32 = 5_000;
 const MAX_AWAIT: Duration = Duration::from_secs(1);
+const FLUSH_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Reads `count` events of a collection from `start` on.
+/// Reads `count` events and gives each to `visit`.
 pub(super) async fn drain(
     client: &Client,
-    namespace: &Namespace,
-    start: Timestamp,
-    count: u32,
+    capture: &Capture,
+    count: u64,
     begun: Instant,
+    mut visit: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Pace> {
-    let collection = client.database(&namespace.db).collection::<Document>(&namespace.coll);
     let options = AggregateOptions::builder()
         .read_concern(ReadConcern::majority())
         .batch_size(BATCH_SIZE)
         .max_await_time(MAX_AWAIT)
         .build();
-    let stream = doc! { "$changeStream": { "startAtOperationTime": start } };
-    let mut replies = collection.aggregate([stream]).with_options(options).batch().await?;
-    let (mut read, mut first) = (0, None);
-    while read < u64::from(count) {
-        let reply = replies.next().await.context("the server closed the change stream")??;
-        read += event_count(reply.as_raw_document())?;
-        if read > 0 {
-            first.get_or_insert_with(|| (begun.elapsed(), read));
+    let database = client.database(&capture.db);
+    let stage = [stage(capture)?];
+    let mut replies = match &capture.coll {
+        Some(coll) => {
+            database.collection::<Document>(coll).aggregate(stage).with_options(options).batch().await?
         }
+        None => database.aggregate(stage).with_options(options).batch().await?,
+    };
+    let mut progress = Progress::new(begun);
+    while progress.done < count {
+        let reply = replies.next().await.context("the server closed the change stream")??;
+        progress.add(batch(reply.as_raw_document().as_bytes(), &mut visit)?);
     }
-    ensure!(read == u64::from(count), "{read} events instead of {count}");
-    let (first, first_count) = first.context("no event came")?;
-    Ok(Pace { first, first_count, all: begun.elapsed() })
+    ensure!(progress.done == count, "{} events instead of {count}", progress.done);
+    progress.end()
 }
 
-fn event_count(reply: &RawDocument) -> Result<u64> {
-    let reply = raw::Document::new(reply.as_bytes())?;
-    let cursor = reply.get("cursor")?.and_then(raw::Element::as_document).context("no cursor")?;
-    let batch = match cursor.get("nextBatch")? {
-        Some(batch) => batch,
-        None => cursor.get("firstBatch")?.context("a reply without a batch")?,
-    };
-    let mut count = 0;
-    for event in batch.as_document().context("a batch that is no array")?.elements() {
-        event?;
-        count += 1;
+fn stage(capture: &Capture) -> Result<Document> {
+    let Begin::At { time, .. } = capture.begin else { bail!("a change stream begins at a time") };
+    let mut stream = doc! { "startAtOperationTime": Bson::Timestamp(time) };
+    if capture.has_lookup {
+        stream.insert("fullDocument", "updateLookup");
     }
-    Ok(count)
+    if capture.has_before {
+        stream.insert("fullDocumentBeforeChange", "whenAvailable");
+    }
+    Ok(doc! { "$changeStream": stream })
+}
+
+/// Reads `count` events and produces each one's bytes, as a source that need not encode.
+pub(super) async fn relay(
+    client: &Client,
+    capture: &Capture,
+    count: u64,
+    begun: Instant,
+    bootstrap: &str,
+    topic: &str,
+) -> Result<Pace> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5")
+        .set("queue.buffering.max.messages", "0")
+        .create()?;
+    let pace = drain(client, capture, count, begun, |event| send(&producer, topic, event)).await?;
+    producer.flush(FLUSH_DEADLINE)?;
+    Ok(Pace { all: begun.elapsed(), ..pace })
+}
+
+fn send(producer: &BaseProducer, topic: &str, event: &[u8]) -> Result<()> {
+    const WAIT: Duration = Duration::from_millis(20);
+    let mut record = BaseRecord::<(), [u8]>::to(topic).payload(event);
+    while let Err((error, same)) = producer.send(record) {
+        let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+        ensure!(is_full, "cannot write to {topic}: {error}");
+        producer.poll(WAIT);
+        record = same;
+    }
+    producer.poll(Duration::ZERO);
+    Ok(())
 }

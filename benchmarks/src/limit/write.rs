@@ -1,24 +1,20 @@
-//! Changes as write commands, as many in flight as a sink has by default.
-//!
-//! Commands are made while others are in flight. All changes of a document go through the same lane, so that the last of
-//! them is the last that is written.
+//! Changes as write commands, as many in flight as a sink has by default. Commands are made while others are in flight.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
 use bson::RawDocumentBuf;
 use millrace::raw::{Writer, kind};
-use mongodb::{Client, Database, Namespace};
+use mongodb::{Client, Database};
+use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinSet};
 
+use super::Progress;
 use crate::{
-    load::{self, Change},
+    load::{self, Change, Load, Operation},
     measure::Pace,
 };
 
@@ -26,64 +22,76 @@ use crate::{
 const LANES: usize = 2;
 /// Not too many for a server to answer quickly; other numbers were not tried.
 const STATEMENTS: usize = 1_000;
+const COMMAND_BYTES: usize = 8_000_000;
 /// Commands that are ready and wait for their lane; whoever makes more of them waits until one is sent.
 const READY: usize = 2;
 
+/// Changes, where they go and as what.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Write {
+    pub(crate) load: Load,
+    pub(crate) form: Form,
+    pub(crate) db: String,
+    /// One, or several among which documents are divided, `coll-0` and so on.
+    pub(crate) coll: String,
+    pub(crate) coll_count: u32,
+}
+
 /// What a change is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Form {
     /// An insert.
     Insert,
     /// A replace with upsert, whatever the change is.
     Upsert,
+    /// What it is.
+    Change,
 }
 
-/// Writes all `changes`.
-pub(crate) async fn write(
-    client: &Client,
-    namespace: &Namespace,
-    form: Form,
-    changes: impl Iterator<Item = Change>,
-    begun: Instant,
-) -> Result<Pace> {
-    let progress = Arc::new(Progress { begun, written: AtomicU64::new(0), first: OnceLock::new() });
-    let mut lanes = JoinSet::new();
-    let mut senders = Vec::new();
-    for _ in 0..LANES {
-        let (sender, commands) = mpsc::channel(READY);
-        lanes.spawn(send_all(client.database(&namespace.db), commands, progress.clone()));
-        senders.push(sender);
+impl Write {
+    /// Its collections.
+    pub(crate) fn colls(&self) -> Vec<String> {
+        match self.coll_count {
+            1 => vec![self.coll.clone()],
+            count => (0..count).map(|number| format!("{}-{number}", self.coll)).collect(),
+        }
     }
-    let mut waiting: [Vec<Change>; LANES] = Default::default();
-    for change in changes {
-        let lane = change.key as usize % LANES;
-        waiting[lane].push(change);
-        if waiting[lane].len() == STATEMENTS {
-            let ready = command(&namespace.coll, form, &waiting[lane]);
-            waiting[lane].clear();
-            // A lane that has failed takes no more; why, it says below.
-            if senders[lane].send(ready).await.is_err() {
-                break;
+
+    /// Writes all.
+    pub(crate) async fn run(&self, client: &Client, begun: Instant) -> Result<Pace> {
+        let colls = self.colls();
+        let progress = Arc::new(Mutex::new(Progress::new(begun)));
+        let mut lanes = JoinSet::new();
+        let mut senders = Vec::new();
+        for _ in 0..LANES {
+            let (sender, commands) = mpsc::channel(READY);
+            lanes.spawn(send_all(client.database(&self.db), commands, progress.clone()));
+            senders.push(sender);
+        }
+        let bucket_count = LANES.max(colls.len());
+        let mut buckets: Vec<Bucket> = Vec::new();
+        for number in 0..bucket_count {
+            buckets.push(Bucket::new(colls[number % colls.len()].clone(), self));
+        }
+        for change in self.load.changes() {
+            let number = change.key as usize % bucket_count;
+            for ready in buckets[number].add(change) {
+                // A lane that has failed takes no more; why, it says below.
+                let _says_why_below = senders[number % LANES].send(ready).await;
             }
         }
-    }
-    for (sender, rest) in senders.into_iter().zip(&waiting) {
-        if !rest.is_empty() {
-            let _says_why_below = sender.send(command(&namespace.coll, form, rest)).await;
+        for (number, mut bucket) in buckets.into_iter().enumerate() {
+            for ready in bucket.take() {
+                let _says_why_below = senders[number % LANES].send(ready).await;
+            }
         }
+        drop(senders);
+        while let Some(ended) = lanes.join_next().await {
+            ended.context("a lane panicked")??;
+        }
+        let progress = Arc::into_inner(progress).context("a lane is still there")?;
+        progress.into_inner().expect("no lane panicked").end()
     }
-    while let Some(ended) = lanes.join_next().await {
-        ended.context("a lane panicked")??;
-    }
-    let all = begun.elapsed();
-    let &(first, first_count) = progress.first.get().context("nothing was written")?;
-    Ok(Pace { first, first_count, all })
-}
-
-struct Progress {
-    begun: Instant,
-    written: AtomicU64,
-    first: OnceLock<(Duration, u64)>,
 }
 
 /// A command's bytes and how many statements it has.
@@ -92,53 +100,134 @@ type Command = (Vec<u8>, usize);
 async fn send_all(
     database: Database,
     mut commands: mpsc::Receiver<Command>,
-    progress: Arc<Progress>,
+    progress: Arc<Mutex<Progress>>,
 ) -> Result<()> {
     while let Some((bytes, statements)) = commands.recv().await {
         let reply = database.run_raw_command(RawDocumentBuf::from_bytes(bytes)?).await?;
         ensure!(!reply.contains_key("writeErrors"), "statements were refused");
         ensure!(usize::try_from(reply.get_i32("n")?)? == statements, "statements were left out");
-        let statements = statements as u64;
-        let written = progress.written.fetch_add(statements, Ordering::Relaxed) + statements;
-        progress.first.get_or_init(|| (progress.begun.elapsed(), written));
+        progress.lock().expect("no lane panics").add(statements as u64);
     }
     Ok(())
 }
 
-/// As a sink sends them, but for what does not change the work: the order does not count, and a write is done when the
-/// majority has it.
-fn command(coll: &str, form: Form, changes: &[Change]) -> Command {
-    let (verb, list) = match form {
-        Form::Insert => (b"insert".as_slice(), b"documents".as_slice()),
-        Form::Upsert => (b"update".as_slice(), b"updates".as_slice()),
+/// Changes that wait to become a command. All changes of a document go through the same, so that the last of them is the
+/// last that is written.
+struct Bucket {
+    coll: String,
+    form: Form,
+    text_bytes: usize,
+    /// The most statements of a command, which keeps it well under the server's limit, and collections mixed.
+    capacity: usize,
+    changes: Vec<Change>,
+    /// Deletes need a command of their own: these are sent after `changes`.
+    deletes: Vec<Change>,
+}
+
+impl Bucket {
+    fn new(coll: String, write: &Write) -> Self {
+        let by_bytes = COMMAND_BYTES / (write.load.text_bytes + 1_000);
+        let by_colls = STATEMENTS * LANES / (write.coll_count as usize).max(LANES);
+        let capacity = by_bytes.min(by_colls).clamp(1, STATEMENTS);
+        let (form, text_bytes) = (write.form, write.load.text_bytes);
+        Self { coll, form, text_bytes, capacity, changes: Vec::new(), deletes: Vec::new() }
+    }
+
+    /// Takes a change, and gives commands that are ready.
+    fn add(&mut self, change: Change) -> Vec<Command> {
+        let is_deleted = self.deletes.iter().any(|delete| delete.key == change.key);
+        let mut ready = if is_deleted { self.take() } else { Vec::new() };
+        let is_delete = self.form == Form::Change && change.operation == Operation::Delete;
+        let side = if is_delete { &mut self.deletes } else { &mut self.changes };
+        side.push(change);
+        if self.changes.len() >= self.capacity {
+            ready.extend(self.take());
+        }
+        ready
+    }
+
+    /// What is left.
+    fn take(&mut self) -> Vec<Command> {
+        let mut ready = Vec::new();
+        for changes in [std::mem::take(&mut self.changes), std::mem::take(&mut self.deletes)] {
+            if let [first, ..] = &changes[..] {
+                let form = Statements::of(self.form, first.operation);
+                ready.push((command(&self.coll, form, &changes, self.text_bytes), changes.len()));
+            }
+        }
+        ready
+    }
+}
+
+/// What a command is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Statements {
+    Inserts,
+    Upserts,
+    Changes,
+    Deletes,
+}
+
+impl Statements {
+    fn of(form: Form, first: Operation) -> Self {
+        match form {
+            Form::Insert => Self::Inserts,
+            Form::Upsert => Self::Upserts,
+            Form::Change if first == Operation::Delete => Self::Deletes,
+            Form::Change => Self::Changes,
+        }
+    }
+}
+
+/// As a sink sends them, but for what does not change the work: a write is done when the majority has it, and only
+/// changes that build on each other are ordered.
+fn command(coll: &str, statements: Statements, changes: &[Change], text_bytes: usize) -> Vec<u8> {
+    let (verb, list) = match statements {
+        Statements::Inserts => (b"insert".as_slice(), b"documents".as_slice()),
+        Statements::Upserts | Statements::Changes => (b"update".as_slice(), b"updates".as_slice()),
+        Statements::Deletes => (b"delete".as_slice(), b"deletes".as_slice()),
     };
     let mut writer = Writer::default();
     writer.begin();
     writer.string(verb, coll.as_bytes());
-    writer.boolean(b"ordered", false);
+    writer.boolean(b"ordered", statements == Statements::Changes);
     writer.begin_document(b"writeConcern");
     writer.string(b"w", b"majority");
     writer.end();
     writer.begin_array(list);
     for (index, &change) in changes.iter().enumerate() {
         writer.begin_document(index.to_string().as_bytes());
-        match form {
-            Form::Insert => load::write_fields(change, &mut writer),
-            Form::Upsert => write_upsert(change, &mut writer),
+        match statements {
+            Statements::Inserts => load::write_fields(change, text_bytes, &mut writer),
+            Statements::Deletes => {
+                write_filter(change, &mut writer);
+                writer.int32(b"limit", 1);
+            }
+            Statements::Changes if change.operation == Operation::Update => {
+                write_filter(change, &mut writer);
+                writer.begin_document(b"u");
+                writer.begin_document(b"$set");
+                load::write_updated(change, &mut writer);
+                writer.end();
+                writer.end();
+            }
+            Statements::Upserts | Statements::Changes => {
+                write_filter(change, &mut writer);
+                writer.begin_document(b"u");
+                load::write_fields(change, text_bytes, &mut writer);
+                writer.end();
+                writer.boolean(b"upsert", true);
+            }
         }
         writer.end();
     }
     writer.end();
     writer.end();
-    (writer.into_bytes(), changes.len())
+    writer.into_bytes()
 }
 
-fn write_upsert(change: Change, writer: &mut Writer) {
+fn write_filter(change: Change, writer: &mut Writer) {
     writer.begin_document(b"q");
     writer.value(b"_id", kind::OBJECT_ID, &load::id(change.key));
     writer.end();
-    writer.begin_document(b"u");
-    load::write_fields(change, writer);
-    writer.end();
-    writer.boolean(b"upsert", true);
 }

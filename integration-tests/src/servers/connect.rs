@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fetch;
 use crate::{
@@ -28,8 +28,18 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Starts a worker of its own group on this cluster and waits until it answers.
+    /// Starts a worker of its own group on this cluster and waits until it answers: a small one.
     pub async fn start(bootstrap: &str) -> Result<Self> {
+        let jvm = ["-Xms64m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+        Self::start_with(bootstrap, &jvm).await
+    }
+
+    /// The same as Kafka's own script starts it, for measuring.
+    pub async fn start_at_full_speed(bootstrap: &str) -> Result<Self> {
+        Self::start_with(bootstrap, &["-Xms256m", "-Xmx2g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]).await
+    }
+
+    async fn start_with(bootstrap: &str, jvm: &[&str]) -> Result<Self> {
         let directory = Scratch::new("connect")?;
         let files = fetch::connect()?;
         let port = free_port()?;
@@ -61,7 +71,7 @@ plugin.path={}
         )?;
         let mut command = Command::new("java");
         command.current_dir(directory.path());
-        command.args(["-Xms64m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        command.args(jvm);
         command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
         command.arg("-cp").arg(files.join("libs").join("*"));
         command.arg("org.apache.kafka.connect.cli.ConnectDistributed").arg(&properties);
@@ -100,6 +110,32 @@ plugin.path={}
         let path = format!("/connectors/{name}/config");
         let (code, body) = http::ask(self.port, request("PUT", &path, &keys.to_string())).await?;
         ensure!(code == 201 || code == 200, "the connector {name} was refused: {code} {body}");
+        self.runs(name).await
+    }
+
+    /// Runs a new connector as if it had come to this position before: a partition and an offset as Connect's REST API
+    /// has them.
+    pub async fn run_from(&self, name: &str, keys: &Value, partition: &Value, offset: &Value) -> Result<()> {
+        let new = json!({ "name": name, "config": keys, "initial_state": "STOPPED" });
+        let offsets = json!({ "offsets": [{ "partition": partition, "offset": offset }] });
+        let path = format!("/connectors/{name}");
+        for (method, path, body, done) in [
+            ("POST", "/connectors", &new, 201),
+            ("PATCH", &format!("{path}/offsets"), &offsets, 200),
+            ("PUT", &format!("{path}/resume"), &Value::Null, 202),
+        ] {
+            // A worker refuses while it has not yet heard of what it was told before.
+            wait::until("the worker to take a request", START_DEADLINE, async || {
+                let (code, body) = http::ask(self.port, request(method, path, &body.to_string())).await?;
+                ensure!(code == done, "{method} {path}: {code} {body}");
+                Ok(Some(()))
+            })
+            .await?;
+        }
+        self.runs(name).await
+    }
+
+    async fn runs(&self, name: &str) -> Result<()> {
         let path = format!("/connectors/{name}/status");
         let running = wait::until("the connector's task to run", START_DEADLINE, async || {
             let (_, body) = http::ask(self.port, request("GET", &path, "")).await?;
@@ -122,6 +158,11 @@ plugin.path={}
             Ok((code == 404).then_some(()))
         })
         .await
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The end of its log.

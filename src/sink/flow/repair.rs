@@ -14,6 +14,7 @@ use std::{
 use super::super::{
     batch::{Added, Batch, Limits},
     dead_letter::{DeadLetters, Letter},
+    identify,
     plan::Write,
     progress::{Partition, Ticket},
     record::Record,
@@ -47,7 +48,7 @@ pub(in crate::sink) struct Repair {
     waiting: Vec<Ticket>,
 }
 
-type Key = (Arc<Namespace>, Vec<u8>);
+type Key = (Arc<Namespace>, identify::Bytes);
 
 struct Held {
     record: Record,

@@ -139,7 +139,7 @@ fn rows_are_written_by_the_columns_of_their_key() {
     let made = Bson::from(bson::oid::ObjectId::from_bytes({
         let id =
             columns::made_id(&Place { partition: Partition { topic: "t".into(), number: 3 }, offset: 9 });
-        id.value.try_into().expect("twelve bytes")
+        id.value[..].try_into().expect("twelve bytes")
     }));
     let made = format!("{{ '_id': {made} }}: insert {{ '_id': {made}, 'v': 2 }}").replace('"', "'");
     let key = r#"{"id": 1, "shop": "x"}"#;

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::{
     super::{
         body::Body,
-        identify::{Filter, Id},
+        identify::{Bytes, Filter, Id},
         progress::Place,
     },
     Error,
@@ -39,14 +39,14 @@ pub(super) fn key(key: Option<Document<'_>>) -> Option<Document<'_>> {
 }
 
 pub(super) fn id_of(key: Document<'_>) -> Id {
-    Id { kind: kind::DOCUMENT, value: key.as_bytes().to_vec() }
+    Id { kind: kind::DOCUMENT, value: Bytes::from_slice(key.as_bytes()) }
 }
 
 /// The `_id` of a row without a key: the same whenever its record is read.
 pub(super) fn made_id(place: &Place) -> Id {
     let name = format!("{}-{}-{}", place.partition.topic, place.partition.number, place.offset);
     let hash = Sha256::digest(name.as_bytes());
-    Id { kind: kind::OBJECT_ID, value: hash[..12].to_vec() }
+    Id { kind: kind::OBJECT_ID, value: Bytes::from_slice(&hash[..12]) }
 }
 
 /// The columns of a row, but for those of `left_out`.

@@ -10,7 +10,7 @@ use super::{
     super::{
         body::Body,
         decode::Input,
-        identify::{self, Filter, Id},
+        identify::{self, Bytes, Filter, Id},
         shape::{self, Parts, id},
         template::Template,
     },
@@ -156,7 +156,7 @@ fn insert(parts: Parts<'_>, handling: &Handling, series: Option<&TimeSeries>) ->
     let own = document.get("_id").map_err(Error::Malformed)?;
     let id = match own {
         Some(_) => Id::of(document, "document")?,
-        None => Id { kind: kind::OBJECT_ID, value: id::object_id(&handling.id, &parts).to_vec() },
+        None => Id { kind: kind::OBJECT_ID, value: Bytes::from_slice(&id::object_id(&handling.id, &parts)) },
     };
     let has_id = own.is_some();
     let body = match series.filter(|series| series.convert) {

@@ -245,8 +245,8 @@ async fn absent(
 
 /// Equal for `_id`s that the server takes for equal.
 fn identity(id: raw::Element<'_>) -> Option<Vec<u8>> {
-    let id = Id { kind: id.kind, value: id.value.to_vec() };
-    id.fold_key().ok().map(|key| key.bytes)
+    let id = Id { kind: id.kind, value: id.value.into() };
+    id.fold_key().ok().map(|key| key.bytes.into_vec())
 }
 
 #[cfg(test)]

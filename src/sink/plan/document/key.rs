@@ -1,7 +1,7 @@
 //! Filters made of keys: the fields of an `_id`, or a record's whole key.
 
 use super::{
-    super::super::identify::{Filter, Id},
+    super::super::identify::{Bytes, Filter, Id},
     Error, is_misread,
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) fn business(document: Document<'_>, strategy: IdStrategy) -> Result<F
 /// When its `_id` is not possible.
 pub(super) fn whole(key: Document<'_>) -> Result<Filter, Error> {
     if key.get("_id").map_err(Error::Malformed)?.is_none() {
-        return Ok(Filter::Id(Id { kind: kind::DOCUMENT, value: key.as_bytes().to_vec() }));
+        return Ok(Filter::Id(Id { kind: kind::DOCUMENT, value: Bytes::from_slice(key.as_bytes()) }));
     }
     let id = Id::of(key, "key")?;
     match key.elements().nth(1) {

@@ -1,0 +1,47 @@
+//! Topics with records.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use integration_tests::servers::create_topic;
+use rdkafka::{
+    ClientConfig,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+
+use crate::{
+    load::{self, Load, Value},
+    site::Site,
+};
+
+/// Creates a topic with one partition that holds the records of `load`.
+pub(super) async fn fill(site: &Site, topic: &str, load: Load, value: Value) -> Result<()> {
+    let bootstrap = site.kafka();
+    create_topic(&bootstrap, topic, 1).await?;
+    let name = topic.to_owned();
+    tokio::task::spawn_blocking(move || produce(&bootstrap, &name, load, value)).await??;
+    let found = site.record_count(&[topic.to_owned()]).await?;
+    ensure!(found == u64::from(load.count), "{topic} has {found} records instead of {}", load.count);
+    Ok(())
+}
+
+fn produce(bootstrap: &str, topic: &str, load: Load, value: Value) -> Result<()> {
+    const WAIT: Duration = Duration::from_millis(20);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "20");
+    let producer: BaseProducer = config.create()?;
+    for change in load.changes() {
+        let (key, value) = load::record(change, load.text_bytes, value);
+        let mut record = BaseRecord::to(topic).key(&key);
+        record.payload = value.as_ref();
+        while let Err((error, same)) = producer.send(record) {
+            let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+            ensure!(is_full, "cannot fill {topic}: {error}");
+            producer.poll(WAIT);
+            record = same;
+        }
+    }
+    producer.flush(Duration::from_secs(120))?;
+    Ok(())
+}
