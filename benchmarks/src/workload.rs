@@ -164,14 +164,14 @@ impl Workload {
         Self {
             name: "latency-500",
             about: "insert to consumer at 500 a second",
-            sides: &[Millrace, Official, Debezium],
+            sides: &[Millrace, Official],
             bars: &[Bar::at_most_other(LatencyP99Seconds, 1.0, Official, LatencyP50Seconds)],
             kind: Kind::Latency { events_per_second: 500 },
         },
         Self {
             name: "latency-5000",
             about: "insert to consumer at 5,000 a second",
-            sides: &[Millrace, Official, Debezium],
+            sides: &[Millrace, Official],
             bars: &[Bar::below(LatencyP99Seconds, 0.020)],
             kind: Kind::Latency { events_per_second: 5_000 },
         },
