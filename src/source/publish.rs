@@ -19,7 +19,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Message,
+    ClientConfig, ClientContext, Message,
     client::Client,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
@@ -33,6 +33,10 @@ pub(super) use self::sizes::{Lesson, batch_bytes_of, compresses};
 pub use self::{handle::Topic, sizes::Sizes};
 use super::encode::Headers;
 use crate::{config, kafka, retry::Failure};
+
+/// The names of the property that says how long a record waits for others. By default it is 0: a source hands over what
+/// a reply of the server has brought at once, and what comes while requests are on their way gathers by itself.
+const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 
 /// Groups that may be open at once. A group holds up to some hundred records, so this is never what limits.
 pub const MAX_GROUPS: usize = 8192;
@@ -74,6 +78,29 @@ impl Record<'_> {
     }
 }
 
+/// The user's properties, and what the publisher rests on.
+fn producer_config(settings: &config::Kafka, batch_bytes: usize, in_flight_bytes: usize) -> ClientConfig {
+    let mut client = kafka::client_config(settings);
+    // One record may exceed the share when nothing else is on its way.
+    let queue_kilobytes = in_flight_bytes.max(MAX_RECORD_BYTES) / 1024 * 2;
+    client
+        .set("enable.idempotence", "true")
+        .set("enable.gapless.guarantee", "true")
+        .set("partitioner", "murmur2_random")
+        .set("allow.auto.create.topics", "false")
+        .set("message.timeout.ms", "0")
+        .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
+        .set("queue.buffering.max.messages", "0")
+        .set("queue.buffering.max.kbytes", queue_kilobytes.to_string());
+    if !LINGER.iter().any(|name| settings.properties.contains_key(*name)) {
+        client.set(LINGER[0], "0");
+    }
+    if batch_bytes < batch_size(settings) {
+        client.set("batch.size", batch_bytes.to_string());
+    }
+    client
+}
+
 impl Publisher {
     /// A producer with idempotence and Java's partitioner. Begins to connect, and does not wait for it.
     ///
@@ -89,22 +116,8 @@ impl Publisher {
         in_flight_bytes: usize,
     ) -> Result<Self, Failure> {
         let reports = Reports::new(kafka::Context::new(half));
-        let mut client = kafka::client_config(settings);
-        // One record may exceed the share when nothing else is on its way.
-        let queue_kilobytes = in_flight_bytes.max(MAX_RECORD_BYTES) / 1024 * 2;
-        client
-            .set("enable.idempotence", "true")
-            .set("enable.gapless.guarantee", "true")
-            .set("partitioner", "murmur2_random")
-            .set("allow.auto.create.topics", "false")
-            .set("message.timeout.ms", "0")
-            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
-            .set("queue.buffering.max.messages", "0")
-            .set("queue.buffering.max.kbytes", queue_kilobytes.to_string());
         let batch_bytes = sizes.batch_bytes(settings);
-        if batch_bytes < batch_size(settings) {
-            client.set("batch.size", batch_bytes.to_string());
-        }
+        let client = producer_config(settings, batch_bytes, in_flight_bytes);
         let producer = ThreadedProducer::from_config_and_context(&client, reports.clone())
             .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
         Ok(Self { producer, reports, settings: settings.clone(), batch_bytes })
@@ -349,6 +362,19 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn records_wait_for_others_only_where_the_user_says_so() {
+        for (name, wanted) in [(None, Some("0")), (Some(LINGER[0]), Some("7")), (Some(LINGER[1]), None)] {
+            let properties = name.map(|name| (name.to_owned(), config::Secret::new("7")));
+            let settings = config::Kafka {
+                bootstrap_servers: String::new(),
+                properties: properties.into_iter().collect(),
+            };
+            let client = producer_config(&settings, 1_000_000, 1 << 20);
+            assert_eq!(client.get(LINGER[0]), wanted, "{name:?}");
+        }
+    }
 
     #[tokio::test]
     async fn what_the_cluster_calls_a_duplicate_of_nothing_counts_as_lost() {
