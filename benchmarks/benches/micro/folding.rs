@@ -87,7 +87,7 @@ fn write(id: Id, kind: Kind) -> Write {
 }
 
 fn object_id(key: u32) -> Id {
-    Id { kind: kind::OBJECT_ID, value: documents::id(key).to_vec() }
+    Id { kind: kind::OBJECT_ID, value: documents::id(key).as_slice().into() }
 }
 
 /// A document of 100 numbers, of which the last tells it from others.
@@ -98,12 +98,12 @@ fn long_id(key: u32) -> Id {
         }
         writer.int32(b"key", key.cast_signed());
     });
-    Id { kind: kind::DOCUMENT, value }
+    Id { kind: kind::DOCUMENT, value: value.into() }
 }
 
 /// Decimals may be equal and have other bytes, so they are compared.
 fn decimal_id(key: u32) -> Id {
-    Id { kind: kind::DECIMAL128, value: documents::decimal(u64::from(key), 0) }
+    Id { kind: kind::DECIMAL128, value: documents::decimal(u64::from(key), 0).into() }
 }
 
 fn body(number: u32) -> Body {
