@@ -14,6 +14,7 @@ mod job;
 mod limit;
 mod load;
 mod measure;
+mod producing;
 mod report;
 mod site;
 mod tool;

@@ -11,7 +11,6 @@ use mongodb::{
 };
 use rdkafka::{
     ClientConfig,
-    error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
@@ -19,12 +18,12 @@ use super::{Progress, batch};
 use crate::{
     job::{Begin, Capture},
     measure::Pace,
+    producing::{self, FLUSH_DEADLINE},
 };
 
 /// What the daemon asks for by default.
 const BATCH_SIZE: u32 = 5_000;
 const MAX_AWAIT: Duration = Duration::from_secs(1);
-const FLUSH_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Reads `count` events and gives each to `visit`.
 pub(super) async fn drain(
@@ -83,20 +82,12 @@ pub(super) async fn relay(
         .set("linger.ms", "5")
         .set("queue.buffering.max.messages", "0")
         .create()?;
-    let pace = drain(client, capture, count, begun, |event| send(&producer, topic, event)).await?;
+    let pace = drain(client, capture, count, begun, |event| {
+        producing::send(&producer, BaseRecord::<(), [u8]>::to(topic).payload(event))?;
+        producer.poll(Duration::ZERO);
+        Ok(())
+    })
+    .await?;
     producer.flush(FLUSH_DEADLINE)?;
     Ok(Pace { all: begun.elapsed(), ..pace })
-}
-
-fn send(producer: &BaseProducer, topic: &str, event: &[u8]) -> Result<()> {
-    const WAIT: Duration = Duration::from_millis(20);
-    let mut record = BaseRecord::<(), [u8]>::to(topic).payload(event);
-    while let Err((error, same)) = producer.send(record) {
-        let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
-        ensure!(is_full, "cannot write to {topic}: {error}");
-        producer.poll(WAIT);
-        record = same;
-    }
-    producer.poll(Duration::ZERO);
-    Ok(())
 }

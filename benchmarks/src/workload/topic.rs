@@ -1,17 +1,15 @@
 //! Topics with records.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use integration_tests::servers::create_topic;
 use rdkafka::{
     ClientConfig,
-    error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
 use crate::{
     load::{self, Load, Value},
+    producing::{self, FLUSH_DEADLINE},
     site::Site,
 };
 
@@ -27,7 +25,6 @@ pub(super) async fn fill(site: &Site, topic: &str, load: Load, value: Value) -> 
 }
 
 fn produce(bootstrap: &str, topic: &str, load: Load, value: Value) -> Result<()> {
-    const WAIT: Duration = Duration::from_millis(20);
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "20");
     let producer: BaseProducer = config.create()?;
@@ -35,13 +32,8 @@ fn produce(bootstrap: &str, topic: &str, load: Load, value: Value) -> Result<()>
         let (key, value) = load::record(change, load.text_bytes, value);
         let mut record = BaseRecord::to(topic).key(&key);
         record.payload = value.as_ref();
-        while let Err((error, same)) = producer.send(record) {
-            let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
-            ensure!(is_full, "cannot fill {topic}: {error}");
-            producer.poll(WAIT);
-            record = same;
-        }
+        producing::send(&producer, record)?;
     }
-    producer.flush(Duration::from_secs(120))?;
+    producer.flush(FLUSH_DEADLINE)?;
     Ok(())
 }
