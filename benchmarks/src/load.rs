@@ -178,7 +178,7 @@ pub(crate) fn write_fields(change: Change, text_bytes: usize, writer: &mut Write
     }
     writer.end();
     writer.boolean(b"gift", number % 5 == 0);
-    writer.string(b"note", b"left at the door of the neighbours");
+    writer.string(b"note", b"left at the door of the neighbours, who were told to expect it before noon");
     if text_bytes > 0 {
         let text = TEXT.bytes().cycle().skip(number as usize % TEXT.len()).take(text_bytes);
         writer.string(b"text", &text.collect::<Vec<_>>());
