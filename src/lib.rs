@@ -14,7 +14,8 @@
 //! was written; [`raw`], [`json`] and [`namespace`] are the formats and names that both halves share, [`transform`] is what
 //! both may change on the way; [`collections`] and [`ranges`] are what there is to read and how it is cut; [`mongo`],
 //! [`kafka`] and [`retry`] say what
-//! the servers' errors mean; [`status`], [`admin`] and [`telemetry`] show it.
+//! the servers' errors mean; [`status`], [`admin`] and [`telemetry`] show it; [`memory`] and
+//! [`shutdown`] are about the process.
 
 pub mod cli;
 
@@ -45,6 +46,7 @@ pub mod ranges;
 pub mod retry;
 
 pub mod admin;
+pub mod memory;
 pub mod shutdown;
 pub mod status;
 pub mod telemetry;

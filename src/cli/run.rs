@@ -6,6 +6,7 @@ use super::{BAD_CONFIGURATION, complain};
 use crate::{
     app::{self, Exit},
     config::{self, Settings},
+    memory,
     retry::Failure,
     shutdown, telemetry,
 };
@@ -25,6 +26,7 @@ pub(super) fn main(config: &Path, exit_when_idle: Option<Duration>) -> ExitCode 
         complain(failure);
         return ExitCode::from(BAD_CONFIGURATION);
     }
+    memory::give_back_large_blocks();
     match run(settings, exit_when_idle) {
         Ok(Exit::Drained) => ExitCode::SUCCESS,
         Ok(Exit::Interrupted | Exit::Failed) => ExitCode::FAILURE,

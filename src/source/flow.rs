@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mongodb::Client;
@@ -18,7 +18,7 @@ use super::{
     deliver::{Delivery, Group},
     heartbeat::Heartbeat,
     progress::Progress,
-    publish::{self, MAX_GROUPS, Publisher},
+    publish::{MAX_GROUPS, Publisher},
     requests::Requests,
     snapshot::{Clean, Snapshot},
     watch::{Batch, Watcher},
@@ -36,6 +36,9 @@ const GROUP_RECORDS: usize = 512;
 /// …or this many bytes of records, whichever comes first.
 const GROUP_BYTES: usize = 256 << 10;
 
+/// If nothing is acknowledged for so long, records that are on their way have waited long enough for others.
+const NO_PROGRESS: Duration = Duration::from_millis(50);
+
 /// How many bytes the parts of a source may hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
@@ -50,8 +53,8 @@ pub(super) struct Share {
 impl Share {
     /// Cuts up a half's budget.
     pub(super) fn of(bytes: usize) -> Self {
-        let (in_flight_bytes, snapshot_bytes) = (bytes / 2, bytes / 8);
-        Self { in_flight_bytes, snapshot_bytes, read_ahead_bytes: bytes - in_flight_bytes - snapshot_bytes }
+        // The rest, a quarter, is for the reply that is being read or waits for room.
+        Self { in_flight_bytes: bytes / 4, snapshot_bytes: bytes / 8, read_ahead_bytes: bytes / 8 * 3 }
     }
 }
 
@@ -129,17 +132,34 @@ impl Flow {
                     let batch = batch?;
                     self.ready.store(true, Ordering::Relaxed);
                     self.take(batch).await?;
+                    self.say_what_follows(&watcher);
                 }
-                event = self.snapshot.next(), if self.snapshot.is_reading() => self.copy(event?).await?,
+                event = self.snapshot.next(), if self.snapshot.is_reading() => {
+                    self.copy(event?).await?;
+                    self.say_what_follows(&watcher);
+                }
                 request = self.requests.next() => self.request(request).await?,
-                () = self.publisher.reports().changed() => self.account()?,
+                () = self.publisher.reports().changed() => {
+                    self.account()?;
+                    self.say_what_follows(&watcher);
+                }
                 failure = self.keeper.failed() => return Err(failure),
                 () = stop.cancelled() => break,
             }
         }
         // What was read ahead is dropped; what was sent is waited for.
         drop(watcher);
+        self.publisher.more_follows(false);
         self.drain().await
+    }
+
+    /// While there is more at hand, or enough on its way to fill a batch, records wait for others to go with them.
+    fn say_what_follows(&self, watcher: &Watcher) {
+        let fills_batch = self.progress.bytes() >= self.publisher.batch_bytes();
+        let is_more = fills_batch || self.snapshot.is_reading() || watcher.has_more();
+        if is_more || !self.progress.is_empty() {
+            self.publisher.more_follows(is_more);
+        }
     }
 
     async fn drain(&mut self) -> Result<(), Failure> {
@@ -217,7 +237,8 @@ impl Flow {
     async fn wait_for_room(&mut self) -> Result<(), Failure> {
         tokio::select! {
             () = self.publisher.reports().changed() => {}
-            () = tokio::time::sleep(publish::QUEUE_FULL_PAUSE) => {}
+            // It may be for others that what is on its way waits.
+            () = tokio::time::sleep(NO_PROGRESS) => self.publisher.hurry(),
             failure = self.keeper.failed() => return Err(failure),
         }
         self.account()

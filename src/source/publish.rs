@@ -7,6 +7,7 @@
 //! The first record that cannot be delivered ends the source: sending it again alone would put it behind later ones.
 
 mod handle;
+mod linger;
 mod sizes;
 mod topics;
 
@@ -28,14 +29,13 @@ use rdkafka::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use self::sizes::batch_size;
+use self::{linger::Linger, sizes::batch_size};
 pub(super) use self::sizes::{Lesson, batch_bytes_of, compresses};
 pub use self::{handle::Topic, sizes::Sizes};
 use super::encode::Headers;
 use crate::{config, kafka, retry::Failure};
 
-/// The names of the property that says how long a record waits for others. By default it is 0: a source hands over what
-/// a reply of the server has brought at once, and what comes while requests are on their way gathers by itself.
+/// The names of the property that says how long a record waits for others. Without it, that depends on the load.
 const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 
 /// Groups that may be open at once. A group holds up to some hundred records, so this is never what limits.
@@ -54,6 +54,8 @@ pub struct Publisher {
     reports: Reports,
     settings: config::Kafka,
     batch_bytes: usize,
+    /// `None` where the user says how long records wait.
+    linger: Option<Linger>,
 }
 
 /// One record.
@@ -92,13 +94,18 @@ fn producer_config(settings: &config::Kafka, batch_bytes: usize, in_flight_bytes
         .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
         .set("queue.buffering.max.messages", "0")
         .set("queue.buffering.max.kbytes", queue_kilobytes.to_string());
-    if !LINGER.iter().any(|name| settings.properties.contains_key(*name)) {
-        client.set(LINGER[0], "0");
+    if !says_linger(settings) {
+        client.set(LINGER[0], linger::WHILE_BEHIND_MS);
     }
     if batch_bytes < batch_size(settings) {
         client.set("batch.size", batch_bytes.to_string());
     }
     client
+}
+
+/// Whether the user says how long records wait for others.
+fn says_linger(settings: &config::Kafka) -> bool {
+    LINGER.iter().any(|name| settings.properties.contains_key(*name))
 }
 
 impl Publisher {
@@ -120,7 +127,29 @@ impl Publisher {
         let client = producer_config(settings, batch_bytes, in_flight_bytes);
         let producer = ThreadedProducer::from_config_and_context(&client, reports.clone())
             .map_err(|error| Failure::stop(format!("[kafka.properties]: {error}")))?;
-        Ok(Self { producer, reports, settings: settings.clone(), batch_bytes })
+        let linger = match says_linger(settings) {
+            true => None,
+            false => Some(Linger::start(producer.clone()).map_err(|error| {
+                Failure::retry(format!("cannot start the thread that sends records: {error}"))
+            })?),
+        };
+        Ok(Self { producer, reports, settings: settings.clone(), batch_bytes, linger })
+    }
+
+    /// Whether more records follow at once. If not, those that were sent wait for no others.
+    pub fn more_follows(&self, is_so: bool) {
+        let Some(linger) = &self.linger else { return };
+        match is_so {
+            true => linger.more_follows(),
+            false => linger.nothing_follows(),
+        }
+    }
+
+    /// Has all that was sent wait for no others.
+    pub fn hurry(&self) {
+        if let Some(linger) = &self.linger {
+            linger.hurry();
+        }
     }
 
     /// What the delivery reports have said.
@@ -216,6 +245,7 @@ impl Publisher {
             opaque: CHECKPOINT,
         };
         handle.send(&record).map_err(|code| kafka::failure(&what, code))?;
+        self.hurry();
         match receiver.await {
             Ok(Ok(offset)) => Ok(offset),
             Ok(Err(code)) => Err(kafka::failure(&what, code)),
@@ -365,7 +395,7 @@ mod tests {
 
     #[test]
     fn records_wait_for_others_only_where_the_user_says_so() {
-        for (name, wanted) in [(None, Some("0")), (Some(LINGER[0]), Some("7")), (Some(LINGER[1]), None)] {
+        for (name, wanted) in [(None, Some(linger::WHILE_BEHIND_MS)), (Some(LINGER[0]), Some("7")), (Some(LINGER[1]), None)] {
             let properties = name.map(|name| (name.to_owned(), config::Secret::new("7")));
             let settings = config::Kafka {
                 bootstrap_servers: String::new(),

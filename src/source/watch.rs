@@ -23,7 +23,10 @@ mod split;
 mod judge;
 mod large;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use mongodb::{Client, raw_batch_cursor::RawBatch};
 use tokio::{
@@ -94,6 +97,7 @@ pub(super) struct Start {
 /// Reads a change stream in a task of its own.
 pub struct Watcher {
     batches: mpsc::Receiver<Batch>,
+    waits_for_room: Arc<AtomicBool>,
     task: JoinHandle<Result<(), Failure>>,
 }
 
@@ -101,7 +105,14 @@ impl Watcher {
     /// Starts reading as `start` says.
     pub(super) fn start(start: Start) -> Self {
         let (sender, batches) = mpsc::channel(CHANNEL_REPLIES);
-        Self { batches, task: tokio::spawn(Reader::new(start).run(sender)) }
+        let reader = Reader::new(start);
+        let waits_for_room = reader.waits_for_room();
+        Self { batches, waits_for_room, task: tokio::spawn(reader.run(sender)) }
+    }
+
+    /// Whether a reply has come that was not taken yet.
+    pub fn has_more(&self) -> bool {
+        !self.batches.is_empty() || self.waits_for_room.load(Ordering::Relaxed)
     }
 
     /// The next reply. Safe to drop while waiting.

@@ -1,4 +1,4 @@
-//! librdkafka by topic handle: the only unsafe code of the program.
+//! librdkafka by topic handle, in unsafe code.
 //!
 //! The safe interface of the crate names the topic with every record; librdkafka then takes its global write lock and
 //! searches all topics that it knows, for each record. With a handle made once per topic it does neither.
@@ -7,6 +7,7 @@
 use std::{
     ffi::{CString, c_void},
     ptr,
+    time::Duration,
 };
 
 use rdkafka::{
@@ -38,6 +39,15 @@ pub struct Topic {
 unsafe impl Send for Topic {}
 // SAFETY: as above.
 unsafe impl Sync for Topic {}
+
+/// Lets all records of `producer` go without waiting for others, until all are acknowledged or for `timeout`; whether all
+/// are. The crate's own flush asks for a time of 0, in which a broker's thread does not wake up.
+pub(super) fn flush(producer: &ThreadedProducer<Reports>, timeout: Duration) -> bool {
+    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client pointer is valid as long as `producer` is borrowed.
+    let code = unsafe { ffi::rd_kafka_flush(producer.client().native_ptr(), milliseconds) };
+    code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
 
 /// One record to be sent. Key, value and headers are copied by librdkafka before the call returns.
 pub(super) struct Record<'a> {

@@ -1,6 +1,12 @@
 //! The loop that keeps one change stream open, and what it does when a cursor ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bson::{Document, doc};
 use futures_util::StreamExt;
@@ -39,6 +45,7 @@ pub(super) struct Reader {
     same_deployment: bool,
     losses: Arc<Losses>,
     room: Arc<Semaphore>,
+    waits_for_room: Arc<AtomicBool>,
     read_ahead_bytes: usize,
     pace: Pace,
     /// Set when the server has refused to split, whatever its version says.
@@ -82,10 +89,16 @@ impl Reader {
             same_deployment,
             losses,
             room: Arc::new(Semaphore::new(read_ahead_bytes)),
+            waits_for_room: Arc::default(),
             read_ahead_bytes,
             pace: Pace::Full,
             splits_refused: false,
         }
+    }
+
+    /// Whether a reply has come for which there is no room yet.
+    pub(super) fn waits_for_room(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.waits_for_room)
     }
 
     pub(super) async fn run(mut self, sender: mpsc::Sender<Batch>) -> Result<(), Failure> {
@@ -179,10 +192,13 @@ impl Reader {
             Content::Events(events) => events.len(),
         };
         let permits = u32::try_from(bytes.min(self.read_ahead_bytes)).unwrap_or(u32::MAX);
+        self.waits_for_room.store(true, Ordering::Relaxed);
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let room = room.expect("nobody closes the semaphore");
         let batch = Batch { content, after: self.position.clone(), too_large, _room: room };
-        sender.send(batch).await.is_ok()
+        let is_taken = sender.send(batch).await.is_ok();
+        self.waits_for_room.store(false, Ordering::Relaxed);
+        is_taken
     }
 
     /// Opens the stream at the position; says too whether it splits large events.
