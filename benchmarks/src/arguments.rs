@@ -35,7 +35,7 @@ Workloads (default: all):";
 #[derive(Debug)]
 pub(crate) struct Arguments {
     /// Whether figures are for a first look.
-    quick: bool,
+    pub(crate) quick: bool,
     /// Whether the tools that millrace replaces are measured too.
     pub(crate) peers: bool,
     /// Events of each run with small documents.

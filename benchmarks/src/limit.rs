@@ -3,6 +3,7 @@
 
 mod drain;
 mod find;
+mod relay;
 mod write;
 
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use millrace::raw;
 use mongodb::{Client, options::ClientOptions};
 use serde::{Deserialize, Serialize};
 
+use self::relay::Relay;
 pub(crate) use self::{
     find::Find,
     write::{Form, Write},
@@ -27,14 +29,19 @@ pub(crate) const VERB: &str = "limit";
 /// What is to be done.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Task {
-    /// A change stream's replies are counted and thrown away.
-    Drain { capture: Capture, count: u64 },
-    /// Each event of a change stream is produced as it is.
-    Relay { capture: Capture, count: u64, bootstrap: String, topic: String },
-    /// Replies to cursors that share a collection are counted and thrown away.
-    Find(Find),
+    /// A change stream is read.
+    Drain { capture: Capture, count: u64, to: Option<Topic> },
+    /// Cursors that share a collection are read.
+    Find { find: Find, to: Option<Topic> },
     /// Changes are made up and written.
     Write(Write),
+}
+
+/// Where what is read is produced to as it is; else it is counted and thrown away.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Topic {
+    pub(crate) bootstrap: String,
+    pub(crate) name: String,
 }
 
 /// What a limit measured of itself.
@@ -50,11 +57,20 @@ pub(crate) async fn main(uri: &str, task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task).context("limit: the task is not as expected")?;
     let client = Client::with_options(ClientOptions::parse(uri).await?)?;
     let pace = match task {
-        Task::Drain { capture, count } => drain::drain(&client, &capture, count, begun, |_| Ok(())).await?,
-        Task::Relay { capture, count, bootstrap, topic } => {
-            drain::relay(&client, &capture, count, begun, &bootstrap, &topic).await?
+        Task::Drain { capture, count, to: None } => {
+            drain::drain(&client, &capture, count, begun, |_| Ok(())).await?
         }
-        Task::Find(find) => find.run(&client, begun).await?,
+        Task::Drain { capture, count, to: Some(topic) } => {
+            let relay = Relay::open(&topic.bootstrap, topic.name)?;
+            let pace = drain::drain(&client, &capture, count, begun, |event| relay.pass(event)).await?;
+            relay.end(pace, begun)?
+        }
+        Task::Find { find, to: None } => find.run(&client, begun, |_| Ok(())).await?,
+        Task::Find { find, to: Some(topic) } => {
+            let relay = Relay::open(&topic.bootstrap, topic.name)?;
+            let pace = find.run(&client, begun, |document| relay.pass(document)).await?;
+            relay.end(pace, begun)?
+        }
         Task::Write(write) => write.run(&client, begun).await?,
     };
     let outcome = Outcome { pace, usage: Usage::of(std::process::id())? };

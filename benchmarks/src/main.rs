@@ -18,6 +18,7 @@ mod producing;
 mod report;
 mod site;
 mod tool;
+mod warm;
 mod workload;
 
 use std::process::ExitCode;
@@ -63,6 +64,9 @@ fn exit(outcome: Result<()>) -> ExitCode {
 
 async fn compare(arguments: &Arguments) -> Result<()> {
     let site = Site::start().await?;
+    if !arguments.quick {
+        warm::broker(&site).await?;
+    }
     let mut report = Report::new(arguments);
     for workload in &arguments.workloads {
         let rounds = workload.run(&site, arguments).await?;

@@ -100,14 +100,14 @@ impl Workload {
         Self {
             name: "source-20k",
             about: "inserts of 20 KB",
-            sides: &[Limit, Millrace, Official, Debezium],
+            sides: &[Limit, Relay, Millrace, Official, Debezium],
             bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
             kind: Kind::Stream(stream::Stream { text_bytes: 19_500, share: 40, ..stream::Stream::SMALL }),
         },
         Self {
             name: "source-250k",
             about: "inserts of 250 KB",
-            sides: &[Limit, Millrace, Official, Debezium],
+            sides: &[Limit, Relay, Millrace, Official, Debezium],
             bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
             kind: Kind::Stream(stream::Stream { text_bytes: 249_500, share: 400, ..stream::Stream::SMALL }),
         },
@@ -121,7 +121,7 @@ impl Workload {
         Self {
             name: "snapshot",
             about: "a copy of a collection of small documents",
-            sides: &[Limit, Millrace, Official, Debezium],
+            sides: &[Limit, Relay, Millrace, Official, Debezium],
             bars: &[Bar::at_least(EventsPerSecond, 0.8, Limit), MEMORY],
             kind: Kind::Stream(stream::Stream { is_copy: true, ..stream::Stream::SMALL }),
         },
@@ -164,14 +164,14 @@ impl Workload {
         Self {
             name: "latency-500",
             about: "insert to consumer at 500 a second",
-            sides: &[Millrace, Official],
+            sides: &[Limit, Millrace, Official],
             bars: &[Bar::at_most_other(LatencyP99Seconds, 1.0, Official, LatencyP50Seconds)],
             kind: Kind::Latency { events_per_second: 500 },
         },
         Self {
             name: "latency-5000",
             about: "insert to consumer at 5,000 a second",
-            sides: &[Millrace, Official],
+            sides: &[Limit, Millrace, Official],
             bars: &[Bar::below(LatencyP99Seconds, 0.020)],
             kind: Kind::Latency { events_per_second: 5_000 },
         },

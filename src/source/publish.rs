@@ -29,9 +29,9 @@ use rdkafka::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use self::{linger::Linger, sizes::batch_size};
 pub(super) use self::sizes::{Lesson, batch_bytes_of, compresses};
 pub use self::{handle::Topic, sizes::Sizes};
+use self::{linger::Linger, sizes::batch_size};
 use super::encode::Headers;
 use crate::{config, kafka, retry::Failure};
 
@@ -395,7 +395,9 @@ mod tests {
 
     #[test]
     fn records_wait_for_others_only_where_the_user_says_so() {
-        for (name, wanted) in [(None, Some(linger::WHILE_BEHIND_MS)), (Some(LINGER[0]), Some("7")), (Some(LINGER[1]), None)] {
+        for (name, wanted) in
+            [(None, Some(linger::WHILE_BEHIND_MS)), (Some(LINGER[0]), Some("7")), (Some(LINGER[1]), None)]
+        {
             let properties = name.map(|name| (name.to_owned(), config::Secret::new("7")));
             let settings = config::Kafka {
                 bootstrap_servers: String::new(),

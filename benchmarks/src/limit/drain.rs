@@ -1,4 +1,4 @@
-//! A change stream that is read, and thrown away or passed on as it is.
+//! A change stream that is read.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,11 @@ use mongodb::{
     Client,
     options::{AggregateOptions, ReadConcern},
 };
-use rdkafka::{
-    ClientConfig,
-    producer::{BaseProducer, BaseRecord, Producer},
-};
 
 use super::{Progress, batch};
 use crate::{
     job::{Begin, Capture},
     measure::Pace,
-    producing::{self, FLUSH_DEADLINE},
 };
 
 /// What the daemon asks for by default.
@@ -65,29 +60,4 @@ fn stage(capture: &Capture) -> Result<Document> {
         stream.insert("fullDocumentBeforeChange", "whenAvailable");
     }
     Ok(doc! { "$changeStream": stream })
-}
-
-/// Reads `count` events and produces each one's bytes, as a source that need not encode.
-pub(super) async fn relay(
-    client: &Client,
-    capture: &Capture,
-    count: u64,
-    begun: Instant,
-    bootstrap: &str,
-    topic: &str,
-) -> Result<Pace> {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .set("queue.buffering.max.messages", "0")
-        .create()?;
-    let pace = drain(client, capture, count, begun, |event| {
-        producing::send(&producer, BaseRecord::<(), [u8]>::to(topic).payload(event))?;
-        producer.poll(Duration::ZERO);
-        Ok(())
-    })
-    .await?;
-    producer.flush(FLUSH_DEADLINE)?;
-    Ok(Pace { all: begun.elapsed(), ..pace })
 }

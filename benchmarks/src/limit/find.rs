@@ -1,4 +1,4 @@
-//! Cursors that share a collection, whose replies are counted and thrown away.
+//! Cursors that share a collection.
 
 use std::time::Instant;
 
@@ -28,11 +28,16 @@ pub(crate) struct Find {
 }
 
 impl Find {
-    /// Reads them.
-    pub(super) async fn run(self, client: &Client, begun: Instant) -> Result<Pace> {
+    /// Reads them and gives each to `visit`.
+    pub(super) async fn run(
+        self,
+        client: &Client,
+        begun: Instant,
+        mut visit: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Pace> {
         let Self { db, coll, count } = self;
         let collection = client.database(&db).collection::<Document>(&coll);
-        let (sender, mut counts) = mpsc::channel(16);
+        let (sender, mut replies) = mpsc::channel(1);
         let mut cursors = JoinSet::new();
         for cursor in 0..CURSORS {
             let edge = |number: u32| {
@@ -46,16 +51,15 @@ impl Find {
             cursors.spawn(async move {
                 let mut replies = collection.find(range).with_options(options).batch().await?;
                 while let Some(reply) = replies.next().await {
-                    let count = batch(reply?.as_raw_document().as_bytes(), &mut |_| Ok(()))?;
-                    sender.send(count).await?;
+                    sender.send(reply?).await?;
                 }
                 anyhow::Ok(())
             });
         }
         drop(sender);
         let mut progress = Progress::new(begun);
-        while let Some(found) = counts.recv().await {
-            progress.add(found);
+        while let Some(reply) = replies.recv().await {
+            progress.add(batch(reply.as_raw_document().as_bytes(), &mut visit)?);
         }
         while let Some(ended) = cursors.join_next().await {
             ended.context("a cursor panicked")??;

@@ -31,6 +31,7 @@ use crate::{
     figure::{Figure, Round, Run, Side},
     job::{Capture, Job, Source},
     load::{self, Change, Operation},
+    measure::Usage,
     site::{RUN_DEADLINE, Site},
     tool::Tool,
 };
@@ -53,6 +54,9 @@ pub(super) async fn run(site: &Site, rate: u32, seconds: u32, rounds: Rounds) ->
 }
 
 async fn one(site: &Site, side: Side, rate: u32, seconds: u32) -> Result<Run> {
+    if side == Side::Limit {
+        return limit(site, rate, seconds).await;
+    }
     let coll = site.unique("c");
     let capture = Capture::of(DB, &coll, place(site).await?);
     let source = Source { capture, topic_prefix: site.unique("bench"), is_prompt: true };
@@ -67,10 +71,7 @@ async fn one(site: &Site, side: Side, rate: u32, seconds: u32) -> Result<Run> {
     let until = wanted.clone();
     let consuming = tokio::task::spawn_blocking(move || consume(&consumer, begun, &first, &until));
     let (stop, stopped) = watch::channel(false);
-    let mut options = ClientOptions::parse(site.mongodb()).await?;
-    options.max_pool_size = Some(CONNECTIONS);
-    let writer = Client::with_options(options)?;
-    let load = tokio::spawn(insert(writer.database(DB).collection(&coll), rate, begun, stopped));
+    let load = tokio::spawn(insert(writer(site).await?.database(DB).collection(&coll), rate, begun, stopped));
 
     let measured = async {
         let mut tool = Tool::start(site, side, &job).await?;
@@ -89,7 +90,7 @@ async fn one(site: &Site, side: Side, rate: u32, seconds: u32) -> Result<Run> {
     };
     let measured = measured.await;
     stop.send_replace(true);
-    let written = load.await??;
+    let written = load.await??.documents;
     wanted.store(if measured.is_ok() { written } else { 0 }, Ordering::Relaxed);
     let arrivals = consuming.await??;
     let ((run, window), tool) = measured?;
@@ -99,16 +100,49 @@ async fn one(site: &Site, side: Side, rate: u32, seconds: u32) -> Result<Run> {
     with_percentiles(run, &arrivals, &window)
 }
 
-/// Inserts at `rate` until told to stop; how many were inserted.
+/// From when an insert is due to when the server says that a majority has it, while nobody reads: before that no change
+/// stream shows it.
+async fn limit(site: &Site, rate: u32, seconds: u32) -> Result<Run> {
+    let coll = site.unique("c");
+    let begun = Instant::now();
+    let (stop, stopped) = watch::channel(false);
+    let load = tokio::spawn(insert(writer(site).await?.database(DB).collection(&coll), rate, begun, stopped));
+    tokio::time::sleep(WARM_UP).await;
+    let (meter, from) = (site.meter().await?, begun.elapsed());
+    tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+    let run = meter.run(u64::from(rate) * u64::from(seconds), Usage::default())?;
+    let window = from..begun.elapsed();
+    stop.send_replace(true);
+    let inserted = load.await??;
+    site.collection(DB, &coll).drop().await?;
+    with_percentiles(run, &inserted.acknowledged, &window)
+}
+
+/// A client with as many connections as inserts may need.
+async fn writer(site: &Site) -> Result<Client> {
+    let mut options = ClientOptions::parse(site.mongodb()).await?;
+    options.max_pool_size = Some(CONNECTIONS);
+    Ok(Client::with_options(options)?)
+}
+
+/// What the load has done.
+#[derive(Default)]
+struct Inserted {
+    documents: u64,
+    /// Each command.
+    acknowledged: Vec<Arrival>,
+}
+
+/// Inserts at `rate` until told to stop.
 async fn insert(
     collection: Collection<RawDocumentBuf>,
     rate: u32,
     begun: Instant,
     stopped: watch::Receiver<bool>,
-) -> Result<u64> {
+) -> Result<Inserted> {
     let commands = rate.min(MAX_COMMANDS);
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / commands);
-    let (mut number, mut running) = (0, JoinSet::new());
+    let (mut number, mut running, mut inserted) = (0, JoinSet::new(), Inserted::default());
     while !*stopped.borrow() {
         let due = ticks.tick().await.into_std().saturating_duration_since(begun);
         let documents: Vec<_> =
@@ -118,16 +152,17 @@ async fn insert(
         running.spawn(async move {
             // Only a majority's write is in the change stream, and the server hurries for one only if it is asked for.
             let inserting = collection.insert_many(documents).write_concern(WriteConcern::majority());
-            inserting.await.map(|_| ())
+            inserting.await.map(|_| (due, begun.elapsed()))
         });
         while let Some(ended) = running.try_join_next() {
-            ended.context("an insert panicked")??;
+            inserted.acknowledged.push(ended.context("an insert panicked")??);
         }
     }
     while let Some(ended) = running.join_next().await {
-        ended.context("an insert panicked")??;
+        inserted.acknowledged.push(ended.context("an insert panicked")??);
     }
-    Ok(number.into())
+    inserted.documents = number.into();
+    Ok(inserted)
 }
 
 fn document(number: u32, due: Duration) -> Result<RawDocumentBuf> {

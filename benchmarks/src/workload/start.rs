@@ -40,7 +40,7 @@ pub(super) async fn run(site: &Site, foreign: u32, rounds: Rounds) -> Result<Vec
 
 async fn one(site: &Site, side: Side, capture: Capture) -> Result<Run> {
     if matches!(side, Side::Limit | Side::Relay) {
-        let run = site.limit(&Task::Drain { capture, count: 1 }).await?;
+        let run = site.limit(&Task::Drain { capture, count: 1, to: None }).await?;
         let first = run.get(Figure::FirstSeconds).context("no event came")?;
         return Ok(Run::default().with(Figure::FirstSeconds, first));
     }

@@ -14,7 +14,7 @@ use super::{Rounds, share};
 use crate::{
     figure::{Round, Run, Side},
     job::{Begin, Capture, Job, Source},
-    limit::{Find, Form, Task, Write},
+    limit::{Find, Form, Task, Topic, Write},
     load::{Load, Mix},
     site::Site,
 };
@@ -86,17 +86,18 @@ impl Stream {
         for topic in &topics {
             create_topic(&site.kafka(), topic, 1).await?;
         }
-        let all = u64::from(count);
         let capture = source.capture.clone();
         let run = match side {
-            Side::Limit if self.is_copy => {
-                let [coll] = colls else { bail!("several collections cannot be read") };
-                site.limit(&Task::Find(Find { db: capture.db, coll: coll.clone(), count })).await?
-            }
-            Side::Limit => site.limit(&Task::Drain { capture, count: all }).await?,
-            Side::Relay => {
-                let topic = topics.first().context("no topic")?.clone();
-                site.limit(&Task::Relay { capture, count: all, bootstrap: site.kafka(), topic }).await?
+            Side::Limit | Side::Relay => {
+                let name = topics.first().context("no topic")?.clone();
+                let to = (side == Side::Relay).then(|| Topic { bootstrap: site.kafka(), name });
+                let task = if self.is_copy {
+                    let [coll] = colls else { bail!("several collections cannot be read") };
+                    Task::Find { find: Find { db: capture.db, coll: coll.clone(), count }, to }
+                } else {
+                    Task::Drain { capture, count: u64::from(count), to }
+                };
+                site.limit(&task).await?
             }
             Side::Millrace | Side::Official | Side::Debezium => {
                 let job = Job { source: Some(source), sink: None };

@@ -66,6 +66,8 @@ impl Finder {
         plan: Plan,
         creation: Option<&config::TopicCreation>,
     ) -> Result<Destination, Failure> {
+        // What was sent need not wait for as long as the cluster takes to answer.
+        self.publisher.hurry();
         let place = self.publisher.place(&plan.topic, creation).await?;
         let partition = plan.partition_hash.and_then(|hash| place.partition(hash));
         let known = self.sizes.known(&plan.topic);
