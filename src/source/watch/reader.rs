@@ -15,7 +15,10 @@ use mongodb::{
     error::Error,
     raw_batch_cursor::{RawBatch, RawBatchCursor},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 
 use super::{
     Batch, Content, Scope, Start,
@@ -35,6 +38,13 @@ use crate::{
 /// What is added to the server's own waiting time before a silent connection counts as dead. The driver has no
 /// socket timeout, and a stopped server keeps its connections open.
 const SILENCE: Duration = Duration::from_secs(15);
+
+/// Where events come in a steady trickle, the server is asked no more often than this: each reply costs it, Kafka and the
+/// daemon as much as twenty events.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// A reply of fewer bytes with more than one event is of a trickle.
+const TRICKLE_BYTES: usize = 64 << 10;
 
 pub(super) struct Reader {
     pub(super) client: Client,
@@ -147,15 +157,17 @@ impl Reader {
         let (mut cursor, splits) = self.open(extent).await?;
         let mut joiner = splits.then(Joiner::default);
         loop {
+            let asked = Instant::now();
             let Some(reply) = self.next(&mut cursor).await? else { return Ok(End::Closed) };
+            let bytes = reply.as_raw_document().as_bytes().len();
             let parsed = parse(&reply)?;
+            let is_trickle = bytes < TRICKLE_BYTES && parsed.events.elements().nth(1).is_some();
             let is_empty = parsed.events.is_empty();
             let token = parsed.token.map(ResumeToken::new).transpose()?;
             let joined = match &mut joiner {
                 Some(joiner) => joiner.take(parsed.events)?,
                 None => None,
             };
-            let bytes = reply.as_raw_document().as_bytes().len();
             self.metrics.read(bytes);
             let (content, token) = match joined {
                 None => (Content::Reply(reply), token),
@@ -169,6 +181,9 @@ impl Reader {
             }
             if !self.hand_on(sender, content, bytes, None).await {
                 return Ok(End::Unwanted);
+            }
+            if is_trickle {
+                tokio::time::sleep_until(asked + GATHER).await;
             }
             if let Pace::Steps(left) = self.pace {
                 if is_empty || left == 0 {
