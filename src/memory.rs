@@ -1,9 +1,5 @@
-//! What the allocator does with the replies of the server, the only large blocks there are.
+//! What the allocator does with the replies that a source gets from the server, the only large blocks there are.
 #![allow(unsafe_code)]
-
-/// So much may be free at the end of a heap before it is given back; records come and go there.
-#[cfg(target_env = "gnu")]
-const FREE_BYTES: i32 = 32 << 20;
 
 /// Blocks from this size on are mapped one by one, and given back to the system when they are freed.
 #[cfg(target_env = "gnu")]
@@ -18,14 +14,10 @@ const LARGE_BLOCK_BYTES: i32 = 8 << 20;
 pub fn give_back_large_blocks() {
     #[cfg(target_env = "gnu")]
     {
-        for (name, value) in
-            [(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES), (libc::M_TRIM_THRESHOLD, FREE_BYTES)]
-        {
-            // SAFETY: sets one of the allocator's numbers, under its lock; no memory is touched.
-            let is_set = unsafe { libc::mallopt(name, value) } == 1;
-            if !is_set {
-                tracing::debug!(name, value, "the allocator keeps its own number");
-            }
+        // SAFETY: sets one of the allocator's numbers, under its lock; no memory is touched.
+        let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES) } == 1;
+        if !is_set {
+            tracing::debug!("the allocator keeps its threshold for large blocks");
         }
     }
 }

@@ -26,7 +26,9 @@ pub(super) fn main(config: &Path, exit_when_idle: Option<Duration>) -> ExitCode 
         complain(failure);
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    memory::give_back_large_blocks();
+    if !settings.sources.is_empty() {
+        memory::give_back_large_blocks();
+    }
     match run(settings, exit_when_idle) {
         Ok(Exit::Drained) => ExitCode::SUCCESS,
         Ok(Exit::Interrupted | Exit::Failed) => ExitCode::FAILURE,
