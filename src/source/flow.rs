@@ -149,7 +149,6 @@ impl Flow {
         }
         // What was read ahead is dropped; what was sent is waited for.
         drop(watcher);
-        self.publisher.more_follows(false);
         self.drain().await
     }
 
@@ -163,6 +162,7 @@ impl Flow {
     }
 
     async fn drain(&mut self) -> Result<(), Failure> {
+        self.publisher.more_follows(false);
         while !self.progress.is_empty() {
             self.wait_for_room().await?;
         }

@@ -138,10 +138,8 @@ impl Publisher {
 
     /// Whether more records follow at once. If not, those that were sent wait for no others.
     pub fn more_follows(&self, is_so: bool) {
-        let Some(linger) = &self.linger else { return };
-        match is_so {
-            true => linger.more_follows(),
-            false => linger.nothing_follows(),
+        if let Some(linger) = &self.linger {
+            linger.more_follows(is_so);
         }
     }
 
@@ -394,7 +392,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_wait_for_others_only_where_the_user_says_so() {
+    fn the_users_linger_is_kept_to() {
         for (name, wanted) in
             [(None, Some(linger::WHILE_BEHIND_MS)), (Some(LINGER[0]), Some("7")), (Some(LINGER[1]), None)]
         {

@@ -66,25 +66,23 @@ impl Linger {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// The source has more at hand: what was handed on may wait for it.
-    pub(super) fn more_follows(&self) {
-        self.shared.state().is_behind = true;
-    }
-
-    /// Nothing follows for now: what was handed on goes at once.
-    pub(super) fn nothing_follows(&self) {
-        self.shared.want(|state| state.is_behind = false);
+    /// Whether the source has more at hand, for which what was handed on may wait; else it goes at once.
+    pub(super) fn more_follows(&self, is_so: bool) {
+        self.shared.state().is_behind = is_so;
+        if !is_so {
+            self.hurry();
+        }
     }
 
     /// Whatever follows, what was handed on goes now.
     pub(super) fn hurry(&self) {
-        self.shared.want(|_| {});
+        self.shared.tell(|state| state.is_wanted = true);
     }
 }
 
 impl Drop for Linger {
     fn drop(&mut self) {
-        self.shared.want(|state| state.is_over = true);
+        self.shared.tell(|state| state.is_over = true);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that flushes panicked");
         }
@@ -96,11 +94,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn want(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state();
-        change(&mut state);
-        state.is_wanted = true;
-        drop(state);
+    /// Changes the state and wakes who waits for that.
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
         self.changed.notify_one();
     }
 
@@ -130,7 +126,7 @@ mod tests {
     /// How often is flushed until `flush`, which gets the state and the flush's number, says that it is over.
     fn flushes(mut flush: impl FnMut(&mut State, u32) -> bool) -> u32 {
         let (shared, mut count) = (Shared::default(), 0);
-        shared.want(|_| {});
+        shared.tell(|state| state.is_wanted = true);
         shared.flush_when_wanted(|| {
             count += 1;
             flush(&mut shared.state(), count)

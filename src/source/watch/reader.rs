@@ -211,9 +211,9 @@ impl Reader {
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let room = room.expect("nobody closes the semaphore");
         let batch = Batch { content, after: self.position.clone(), too_large, _room: room };
-        let is_taken = sender.send(batch).await.is_ok();
+        // Not after it is sent: whoever takes it would still see it as one that follows.
         self.waits_for_room.store(false, Ordering::Relaxed);
-        is_taken
+        sender.send(batch).await.is_ok()
     }
 
     /// Opens the stream at the position; says too whether it splits large events.
