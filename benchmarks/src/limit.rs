@@ -3,7 +3,7 @@
 
 mod drain;
 mod find;
-mod relay;
+mod outlet;
 mod write;
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use millrace::raw;
 use mongodb::{Client, options::ClientOptions};
 use serde::{Deserialize, Serialize};
 
-use self::relay::Relay;
+use self::outlet::Outlet;
 pub(crate) use self::{
     find::Find,
     write::{Form, Write},
@@ -57,19 +57,15 @@ pub(crate) async fn main(uri: &str, task: &str) -> Result<()> {
     let task: Task = serde_json::from_str(task).context("limit: the task is not as expected")?;
     let client = Client::with_options(ClientOptions::parse(uri).await?)?;
     let pace = match task {
-        Task::Drain { capture, count, to: None } => {
-            drain::drain(&client, &capture, count, begun, |_| Ok(())).await?
+        Task::Drain { capture, count, to } => {
+            let outlet = Outlet::open(to)?;
+            let pace = drain::drain(&client, &capture, count, begun, |event| outlet.pass(event)).await?;
+            outlet.end(pace, begun)?
         }
-        Task::Drain { capture, count, to: Some(topic) } => {
-            let relay = Relay::open(&topic.bootstrap, topic.name)?;
-            let pace = drain::drain(&client, &capture, count, begun, |event| relay.pass(event)).await?;
-            relay.end(pace, begun)?
-        }
-        Task::Find { find, to: None } => find.run(&client, begun, |_| Ok(())).await?,
-        Task::Find { find, to: Some(topic) } => {
-            let relay = Relay::open(&topic.bootstrap, topic.name)?;
-            let pace = find.run(&client, begun, |document| relay.pass(document)).await?;
-            relay.end(pace, begun)?
+        Task::Find { find, to } => {
+            let outlet = Outlet::open(to)?;
+            let pace = find.run(&client, begun, |document| outlet.pass(document)).await?;
+            outlet.end(pace, begun)?
         }
         Task::Write(write) => write.run(&client, begun).await?,
     };

@@ -5,10 +5,7 @@
 
 use anyhow::Result;
 use integration_tests::servers::{create_topic, delete_topics};
-use rdkafka::{
-    ClientConfig,
-    producer::{BaseProducer, BaseRecord, Producer},
-};
+use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::{
     producing::{self, FLUSH_DEADLINE},
@@ -41,10 +38,7 @@ pub(crate) async fn broker(site: &Site) -> Result<()> {
 }
 
 fn produce(bootstrap: &str, topic: &str, requests: &Requests) -> Result<()> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "1000");
-    config.set("batch.num.messages", requests.records.to_string()).set("queue.buffering.max.kbytes", "65536");
-    let producer: BaseProducer = config.create()?;
+    let producer = producing::open(bootstrap, &[("batch.num.messages", &requests.records.to_string())])?;
     let value = vec![b'v'; requests.record_bytes];
     for _ in 0..requests.count * requests.records {
         producing::send(&producer, BaseRecord::<(), [u8]>::to(topic).payload(&value))?;

@@ -2,10 +2,7 @@
 
 use anyhow::{Result, ensure};
 use integration_tests::servers::create_topic;
-use rdkafka::{
-    ClientConfig,
-    producer::{BaseProducer, BaseRecord, Producer},
-};
+use rdkafka::producer::{BaseRecord, Producer};
 
 use crate::{
     load::{self, Load, Value},
@@ -25,9 +22,7 @@ pub(super) async fn fill(site: &Site, topic: &str, load: Load, value: Value) -> 
 }
 
 fn produce(bootstrap: &str, topic: &str, load: Load, value: Value) -> Result<()> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "20");
-    let producer: BaseProducer = config.create()?;
+    let producer = producing::open(bootstrap, &[])?;
     for change in load.changes() {
         let (key, value) = load::record(change, load.text_bytes, value);
         let mut record = BaseRecord::to(topic).key(&key);
