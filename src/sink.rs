@@ -18,6 +18,7 @@ pub mod record;
 
 pub mod stages;
 
+pub mod arena;
 pub mod body;
 pub mod decode;
 pub mod event;

@@ -33,15 +33,6 @@ pub enum Verb {
     Insert,
 }
 
-/// A command over the first of some items.
-#[derive(Debug)]
-pub struct Command {
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// How many items it holds.
-    pub items: usize,
-}
-
 impl Verb {
     /// What a statement is sent as.
     pub fn of(statement: &Statement) -> Self {
@@ -62,20 +53,24 @@ pub struct Manner {
     pub is_ordered: bool,
 }
 
-/// The command for as many of `items` as fit. All are of `namespace` and of `verb`; there is at least one.
-pub fn build(verb: Verb, namespace: &Namespace, items: &[Item], manner: Manner) -> Command {
+/// How many of `items` go into one command: as many as fit, and one at least.
+pub fn fitting(items: &[Item]) -> usize {
+    let mut bytes = 0;
+    let fits = |item: &&Item| {
+        bytes += size(item);
+        bytes <= MAX_BYTES
+    };
+    items.iter().take(MAX_STATEMENTS).take_while(fits).count().max(1)
+}
+
+/// The command for `items`, as many as are [`fitting`]. All are of `namespace` and of `verb`.
+pub fn build(verb: Verb, namespace: &Namespace, items: &[Item], manner: Manner) -> Vec<u8> {
     let mut writer = begin(verb, namespace, manner);
-    let bytes: usize = items.iter().take(MAX_STATEMENTS).map(size).sum();
-    writer.bytes_mut().reserve(bytes.min(MAX_BYTES));
-    let mut count = 0;
-    for item in items.iter().take(MAX_STATEMENTS) {
-        if count > 0 && writer.len() + size(item) > MAX_BYTES {
-            break;
-        }
-        write_statement(&mut writer, itoa::Buffer::new().format(count).as_bytes(), item);
-        count += 1;
+    writer.bytes_mut().reserve(items.iter().map(size).sum());
+    for (index, item) in items.iter().enumerate() {
+        write_statement(&mut writer, itoa::Buffer::new().format(index).as_bytes(), item);
     }
-    finish(writer, count)
+    finish(writer)
 }
 
 /// The command that deletes these documents.
@@ -83,17 +78,15 @@ pub fn build_deletes<'a>(
     namespace: &Namespace,
     filters: impl Iterator<Item = &'a Filter>,
     manner: Manner,
-) -> Command {
+) -> Vec<u8> {
     let mut writer = begin(Verb::Delete, namespace, manner);
-    let mut count = 0;
-    for filter in filters {
-        writer.begin_document(itoa::Buffer::new().format(count).as_bytes());
+    for (index, filter) in filters.enumerate() {
+        writer.begin_document(itoa::Buffer::new().format(index).as_bytes());
         write_filter(&mut writer, b"q", filter);
         writer.int32(b"limit", 1);
         writer.end();
-        count += 1;
     }
-    finish(writer, count)
+    finish(writer)
 }
 
 fn begin(verb: Verb, namespace: &Namespace, manner: Manner) -> Writer {
@@ -117,10 +110,10 @@ fn begin(verb: Verb, namespace: &Namespace, manner: Manner) -> Writer {
     writer
 }
 
-fn finish(mut writer: Writer, items: usize) -> Command {
+fn finish(mut writer: Writer) -> Vec<u8> {
     writer.end();
     writer.end();
-    Command { bytes: writer.into_bytes(), items }
+    writer.into_bytes()
 }
 
 /// The command that finds at most one of what `filter` finds.
@@ -308,8 +301,7 @@ mod tests {
 
     fn built(items: &[Item]) -> bson::Document {
         let command = build(Verb::of(&items[0].statement), &items[0].namespace, items, MANNER);
-        assert_eq!(command.items, items.len());
-        bson::Document::from_reader(&command.bytes[..]).expect("well formed")
+        bson::Document::from_reader(&command[..]).expect("well formed")
     }
 
     fn expected(verb: &str, list: &str, statements: Vec<Bson>) -> bson::Document {
@@ -371,19 +363,18 @@ mod tests {
     fn documents_are_deleted_by_id_alone() {
         let (one, two) = (item(1, Kind::Delete), item("x", Kind::Delete));
         let command = build_deletes(&one.namespace, [&one.filter, &two.filter].into_iter(), MANNER);
-        assert_eq!(command.items, 2);
-        assert_eq!(bson::Document::from_reader(&command.bytes[..]).ok(), Some(built(&[one, two])));
+        assert_eq!(bson::Document::from_reader(&command[..]).ok(), Some(built(&[one, two])));
     }
 
     #[test]
     fn a_command_ends_before_it_is_too_large_but_holds_at_least_one() {
         let sized = |bytes| item(1, Kind::Replace(body(&doc! { "_id": 1, "a": "x".repeat(bytes) })));
         let items = [sized(5_000_000), sized(5_000_000), sized(5_000_000)];
-        assert_eq!(build(Verb::Update, &items[0].namespace, &items, MANNER).items, 2);
+        assert_eq!(fitting(&items), 2);
         let items = [sized(15_000_000), sized(1)];
-        assert_eq!(build(Verb::Update, &items[0].namespace, &items, MANNER).items, 1);
+        assert_eq!(fitting(&items), 1);
         let items: Vec<_> = (0..=MAX_STATEMENTS).map(|_| item(1, Kind::Delete)).collect();
-        assert_eq!(build(Verb::Delete, &items[0].namespace, &items, MANNER).items, MAX_STATEMENTS);
+        assert_eq!(fitting(&items), MAX_STATEMENTS);
     }
 
     #[test]

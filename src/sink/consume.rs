@@ -28,7 +28,7 @@ use rdkafka::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::{properties::client_config, rebalance::Listener, topics::Topics};
-use super::{Metrics, progress::Partition, record::Record};
+use super::{Metrics, arena::Arena, progress::Partition, record::Record};
 use crate::{config, kafka, retry::Failure};
 
 mod drained;
@@ -205,6 +205,7 @@ struct Blocked {
 /// What was read and not handed over. Shared with the rebalance callback, which runs inside of a poll on this thread.
 #[derive(Debug, Default)]
 struct Pending {
+    arena: Arena,
     records: Vec<Record>,
     bytes: usize,
     /// The topic of the last record: most records share it with the one before.
@@ -447,7 +448,7 @@ impl Pending {
             Some(topic) if **topic == *message.topic() => Arc::clone(topic),
             _ => Arc::clone(self.topic.insert(message.topic().into())),
         };
-        let record = Record::of(message, topic);
+        let record = Record::of(message, topic, &mut self.arena);
         self.bytes += RECORD_OVERHEAD_BYTES + record.len();
         self.records.push(record);
     }
@@ -536,6 +537,6 @@ pub(crate) mod tests {
         pending.push(&message("a", 0, 1, None));
         pending.push(&message("a", 0, 2, Some(b"")));
         let values: Vec<_> = pending.take().into_iter().map(|record| record.value).collect();
-        assert_eq!(values, [None, Some(Vec::new())]);
+        assert_eq!(values, [None, Some(bytes::Bytes::new())]);
     }
 }

@@ -61,12 +61,13 @@ pub enum Error {
     Key(String),
 }
 
-/// Reads one record's value.
+/// Reads one record's value, into `buffer` where that can be used.
 ///
 /// # Errors
 /// When its bytes are not what the format promises.
-pub fn decode<'a>(record: &'a Record, handling: &Handling) -> Result<Input<'a>, Error> {
-    let value = record.value.as_deref().map(|value| read(value, handling.format, b"value")).transpose()?;
+pub fn decode<'a>(record: &'a Record, handling: &Handling, buffer: Vec<u8>) -> Result<Input<'a>, Error> {
+    let value =
+        record.value.as_deref().map(|value| read(value, handling.format, b"value", buffer)).transpose()?;
     let key = Key { bytes: record.key.as_deref(), format: handling.key_format, read: OnceCell::new() };
     let mut input = Input { record, value: value.flatten().map(Body::whole), key };
     if handling.value != ValueShape::Auto {
@@ -104,7 +105,7 @@ impl Input<'_> {
     pub fn key(&self) -> Result<Option<Document<'_>>, Error> {
         let Some(bytes) = self.key.bytes else { return Ok(None) };
         let read = || {
-            read(bytes, self.key.format, b"_id").map_err(|error| match error {
+            read(bytes, self.key.format, b"_id", Vec::new()).map_err(|error| match error {
                 Error::ValueJson(reason) => Error::Key(reason),
                 Error::ValueBson(reason) => Error::Key(reason.to_string()),
                 Error::ValueText => Error::Key("it is not UTF-8".to_owned()),
@@ -122,19 +123,28 @@ fn sound(checked: &[u8]) -> Document<'_> {
     Document::new(checked).expect("it was checked when it was read")
 }
 
-/// The document in `bytes`; none where they spell a null. Text that is a value by itself becomes the field `name`.
-fn read(bytes: &[u8], format: ReadFormat, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+/// The document in `bytes`, in `buffer` where that can be used; none where they spell a null. Text that is a value by
+/// itself becomes the field `name`.
+fn read(
+    bytes: &[u8],
+    format: ReadFormat,
+    name: &[u8],
+    mut buffer: Vec<u8>,
+) -> Result<Option<Vec<u8>>, Error> {
+    buffer.clear();
     let document = match format {
         ReadFormat::Bson => {
             check(bytes).map_err(Error::ValueBson)?;
-            bytes.to_vec()
+            buffer.extend_from_slice(bytes);
+            buffer
         }
-        ReadFormat::Json => extended(bytes)?,
-        ReadFormat::PlainJson => return plain(bytes),
+        ReadFormat::Json => extended(bytes, buffer)?,
+        ReadFormat::PlainJson => return plain(bytes, buffer),
         ReadFormat::ConnectJson => return connect::read(bytes),
         ReadFormat::String => {
             std::str::from_utf8(bytes).map_err(|_| Error::ValueText)?;
-            let mut writer = Writer::new(Vec::with_capacity(bytes.len() + name.len() + 12));
+            buffer.reserve(bytes.len() + name.len() + 12);
+            let mut writer = Writer::new(buffer);
             writer.begin();
             writer.string(name, bytes);
             writer.end();
@@ -144,15 +154,16 @@ fn read(bytes: &[u8], format: ReadFormat, name: &[u8]) -> Result<Option<Vec<u8>>
     Ok(Some(document))
 }
 
-fn extended(text: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut document = Vec::with_capacity(text.len());
-    json::read_document(text, &mut document).map_err(|error| Error::ValueJson(error.to_string()))?;
-    Ok(document)
+/// The document that `text` spells, in `buffer`, which is empty.
+fn extended(text: &[u8], mut buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
+    buffer.reserve(text.len());
+    json::read_document(text, &mut buffer).map_err(|error| Error::ValueJson(error.to_string()))?;
+    Ok(buffer)
 }
 
 /// As Kafka Connect reads JSON without schemas: a null is no value, and a text is what a text always is to a sink,
 /// extended JSON.
-fn plain(text: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+fn plain(text: &[u8], mut buffer: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
     let trimmed = text.trim_ascii();
     if trimmed == b"null" {
         return Ok(None);
@@ -160,11 +171,11 @@ fn plain(text: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     if trimmed.first() == Some(&b'"') {
         let inner: String =
             serde_json::from_slice(trimmed).map_err(|_| Error::ValueJson("expected a text".to_owned()))?;
-        return extended(inner.as_bytes()).map(Some);
+        return extended(inner.as_bytes(), buffer).map(Some);
     }
-    let mut document = Vec::with_capacity(text.len() * 2);
-    json::read_plain(text, &mut document).map_err(|error| Error::ValueJson(error.to_string()))?;
-    Ok(Some(document))
+    buffer.reserve(text.len() * 2);
+    json::read_plain(text, &mut buffer).map_err(|error| Error::ValueJson(error.to_string()))?;
+    Ok(Some(buffer))
 }
 
 /// Walks the whole of a document that came from outside.
@@ -213,11 +224,11 @@ mod tests {
 
     fn read_as(format: ReadFormat, value: &[u8]) -> Result<Vec<u8>, Error> {
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 3 };
-        let key = Some(b"plain text".to_vec());
-        let value = Some(value.to_vec());
+        let key = Some(b"plain text"[..].into());
+        let value = Some(value.to_vec().into());
         let record = Record { place, timestamp: Timestamp::None, key, value, headers: Vec::new() };
         let handling = Handling { format, ..example::handling() };
-        let input = decode(&record, &handling)?;
+        let input = decode(&record, &handling, Vec::new())?;
         assert!(matches!(input.key(), Err(Error::Key(_))), "read when asked for");
         Ok(input.value.expect("there is one").into_bytes())
     }

@@ -232,13 +232,9 @@ impl Event {
         self.update.clone().map(|range| document_at(&self.bytes, range))
     }
 
-    /// `fullDocument`, with the event's buffer if it fills most of that: what waits to be written should not hold much
-    /// more than itself.
+    /// `fullDocument`, with the event's buffer.
     pub fn into_full_document(self) -> Option<Body> {
         match self.full_document {
-            FullDocument::There(range) if range.len() < self.bytes.capacity() / 2 => {
-                Some(Body::whole(self.bytes[range].to_vec()))
-            }
             FullDocument::There(range) => Some(Body::part(self.bytes, range)),
             FullDocument::Absent | FullDocument::Null => None,
         }

@@ -93,6 +93,18 @@ pub enum Kind {
     Update(Update),
 }
 
+impl Kind {
+    /// The document that is written as it is, if it is one.
+    pub fn body_mut(&mut self) -> Option<&mut Body> {
+        match self {
+            Self::Insert(body) | Self::Replace(body) | Self::Literal(body) | Self::InsertOnly(body) => {
+                Some(body)
+            }
+            Self::Delta { .. } | Self::Delete | Self::Update(_) => None,
+        }
+    }
+}
+
 /// An update in the server's own terms.
 #[derive(Debug)]
 pub struct Update {
@@ -219,12 +231,12 @@ mod tests {
         key: Option<bson::Document>,
         value: Option<bson::Document>,
     ) -> Result<Action, Error> {
-        let bytes = |document: bson::Document| document.to_vec().expect("writable");
+        let bytes = |document: bson::Document| bytes::Bytes::from(document.to_vec().expect("writable"));
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
         let (key, value) = (key.map(bytes), value.map(bytes));
         let record = Record { place, timestamp: Timestamp::None, key, value, headers: Vec::new() };
         let handling = Handling { value: shape, ..example::handling() };
-        let input = decode::decode(&record, &handling)?;
+        let input = decode::decode(&record, &handling, Vec::new())?;
         match shape {
             ValueShape::Event => match event::read(input.value.expect("there is one")) {
                 Ok(event::Read::Document(event)) => super::event::plan(event, &handling),

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rdkafka::{
     Message,
     message::{self, Headers as _},
 };
 
-use super::progress::{Partition, Place};
+use super::{
+    arena::Arena,
+    progress::{Partition, Place},
+};
 
 /// A record as it came from Kafka. It is kept until its write is durable, because a dead letter needs it whole.
 #[derive(Clone, Debug)]
@@ -17,9 +21,9 @@ pub struct Record {
     /// When it was made or appended.
     pub timestamp: Timestamp,
     /// Its key's bytes.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// Its value's bytes; none is a tombstone.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Bytes>,
     /// Its headers, in order.
     pub headers: Vec<Header>,
 }
@@ -45,8 +49,8 @@ pub enum Timestamp {
 }
 
 impl Record {
-    /// What librdkafka has read; `topic` is the message's, shared.
-    pub fn of(message: &impl Message, topic: Arc<str>) -> Self {
+    /// What librdkafka has read; `topic` is the message's, shared. Its key and value are in `arena`.
+    pub fn of(message: &impl Message, topic: Arc<str>, arena: &mut Arena) -> Self {
         let partition = Partition { topic, number: message.partition() };
         let timestamp = match message.timestamp() {
             message::Timestamp::NotAvailable => Timestamp::None,
@@ -61,17 +65,24 @@ impl Record {
         Self {
             place: Place { partition, offset: message.offset() },
             timestamp,
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().map(<[u8]>::to_vec),
+            key: message.key().map(|key| arena.keep(key)),
+            value: message.payload().map(|value| arena.keep(value)),
             headers: headers.unwrap_or_default(),
         }
+    }
+
+    /// The record with memory of its own, for what may stay when the records around it are gone.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        let alone = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
+        Self { key: self.key.map(alone), value: self.value.map(alone), ..self }
     }
 
     /// Bytes of key, value and headers.
     pub fn len(&self) -> usize {
         let header = |header: &Header| header.name.len() + header.value.as_ref().map_or(0, Vec::len);
-        self.key.as_ref().map_or(0, Vec::len)
-            + self.value.as_ref().map_or(0, Vec::len)
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
             + self.headers.iter().map(header).sum::<usize>()
     }
 

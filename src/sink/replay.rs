@@ -11,11 +11,13 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use rdkafka::{Message, TopicPartitionList};
 use tokio::task::block_in_place;
 
 use super::{
     Context,
+    arena::Arena,
     batch::{Added, Batch, Limits},
     dead_letter::{CONNECT_HEADERS, DeadLetters, HEADERS},
     flow::Repair,
@@ -123,12 +125,12 @@ impl Shelf {
     fn round(&mut self) -> Result<BTreeMap<Partition, Letters>, Failure> {
         let mut round: BTreeMap<Partition, Letters> = BTreeMap::new();
         let mut bytes = 0;
+        let mut arena = Arena::default();
         while bytes < ROUND_BYTES {
             let Some(message) = self.reader.read()? else { break };
             self.next.0.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
-            let Some(record) = letter(&Record::of(&message, message.topic().into()), &self.name) else {
-                continue;
-            };
+            let record = Record::of(&message, message.topic().into(), &mut arena);
+            let Some(record) = letter(&record, &self.name) else { continue };
             bytes += record.len();
             let place = record.place.clone();
             round.entry(place.partition).or_default().insert(place.offset, record);
@@ -220,7 +222,7 @@ impl Way {
         // What the sink has not committed it will read again by itself.
         drop(letters.split_off(&end));
         let Some(first) = letters.keys().next().copied() else { return Ok(()) };
-        let mut keys: HashMap<Vec<u8>, i64> = HashMap::new();
+        let mut keys: HashMap<Bytes, i64> = HashMap::new();
         for (offset, letter) in &letters {
             if let Some(key) = &letter.key {
                 keys.entry(key.clone()).or_insert(*offset);
@@ -232,9 +234,11 @@ impl Way {
             reader.assign(&[(partition.number, first.max(low))])?;
             Ok(reader)
         })?;
+        let mut arena = Arena::default();
         loop {
             let read = block_in_place(|| -> Result<_, Failure> {
-                Ok(reader.read()?.map(|message| Record::of(&message, Arc::clone(&partition.topic))))
+                let topic = Arc::clone(&partition.topic);
+                Ok(reader.read()?.map(|message| Record::of(&message, topic, &mut arena)))
             })?;
             let Some(record) = read.filter(|record| record.place.offset < end) else { break };
             let offset = record.place.offset;
@@ -308,7 +312,7 @@ mod tests {
         let sent = Record {
             place: place("shop.dlq", 0, 99),
             timestamp: Timestamp::Create(5),
-            key: Some(b"k".to_vec()),
+            key: Some(b"k"[..].into()),
             value: None,
             headers: vec![
                 header("mine", "1"),
@@ -321,7 +325,7 @@ mod tests {
         };
         let found = letter(&sent, "millrace.shop.copy").expect("its own");
         assert_eq!(found.place, place("shop.orders", 3, 42));
-        assert_eq!((found.key, found.value), (Some(b"k".to_vec()), None));
+        assert_eq!((found.key, found.value), (Some(b"k"[..].into()), None));
         assert_eq!(found.headers, [header("mine", "1")]);
         assert!(letter(&sent, "millrace.shop.other").is_none());
     }

@@ -12,6 +12,7 @@ use std::{fmt, sync::Arc};
 use foldhash::{HashMap, HashMapExt};
 
 use super::{
+    arena::Arena,
     body::Body,
     ddl::{self, Ddl},
     decode::{self, Input},
@@ -37,6 +38,10 @@ pub struct Stages {
     routes: Routes,
     topics: HashMap<Arc<str>, Topic>,
     notes: Vec<String>,
+    /// What is written waits here for its batch.
+    arena: Arena,
+    /// Room for the next record's value.
+    buffer: Vec<u8>,
 }
 
 /// What is made of one topic's records.
@@ -111,7 +116,14 @@ impl Stages {
     /// `watched`: what the sources of this process watch in the deployment that the sink writes to.
     pub fn new(settings: Arc<config::Sink>, watched: Vec<Patterns>) -> Self {
         let routes = Routes::new(settings.allow.clone(), watched);
-        Self { settings, routes, topics: HashMap::new(), notes: Vec::new() }
+        Self {
+            settings,
+            routes,
+            topics: HashMap::new(),
+            notes: Vec::new(),
+            arena: Arena::default(),
+            buffer: Vec::new(),
+        }
     }
 
     /// What becomes of `record`.
@@ -119,6 +131,16 @@ impl Stages {
     /// # Errors
     /// When it cannot be written.
     pub fn judge(&mut self, record: &Record) -> Result<Judged, Refusal> {
+        let mut judged = self.plan(record)?;
+        if let Judged::Write(write) = &mut judged
+            && let Some(body) = write.kind.body_mut()
+        {
+            self.buffer = body.settle(&mut self.arena);
+        }
+        Ok(judged)
+    }
+
+    fn plan(&mut self, record: &Record) -> Result<Judged, Refusal> {
         let name = &record.place.partition.topic;
         let topic = match self.topics.get_mut(name) {
             Some(topic) => topic,
@@ -127,7 +149,7 @@ impl Stages {
                 self.topics.entry(Arc::clone(name)).or_insert(topic)
             }
         };
-        let mut input = decode::decode(record, &topic.handling)?;
+        let mut input = decode::decode(record, &topic.handling, std::mem::take(&mut self.buffer))?;
         let shape = match (topic.handling.value, topic.shape, &input.value) {
             (ValueShape::Auto, Some(shape), _) => shape,
             (ValueShape::Auto, None, Some(value)) => {

@@ -23,7 +23,7 @@ use super::{
     Metrics,
     batch::{Item, Lane, Statement},
     catalog,
-    command::{self, Command, Manner, Verb},
+    command::{self, Manner, Verb},
     progress::Place,
     shards::ShardKey,
     verdict::{self, Reason},
@@ -244,9 +244,10 @@ impl Target {
         let stale: Vec<_> = items.iter().filter(|item| item.stale.is_some()).collect();
         for of_one in stale.chunk_by(|a, b| a.namespace == b.namespace) {
             for items in of_one.chunks(MAX_STALE) {
-                let filters = items.iter().filter_map(|item| item.stale.as_deref());
-                let command = command::build_deletes(&items[0].namespace, filters, self.manner(false));
-                self.send(&items[0].namespace, &items[0].place, command).await?;
+                let (namespace, place) = (&items[0].namespace, &items[0].place);
+                let filters = || items.iter().filter_map(|item| item.stale.as_deref());
+                let command = || command::build_deletes(namespace, filters(), self.manner(false));
+                self.send(namespace, place, command).await?;
             }
         }
         Ok(())
@@ -284,8 +285,8 @@ impl Target {
                 }
                 verdict::Item::Recreate if !item.is_recreated => {
                     item.is_recreated = true;
-                    let filters = std::iter::once(&item.filter);
-                    let command = command::build_deletes(&item.namespace, filters, self.manner(false));
+                    let filters = || std::iter::once(&item.filter);
+                    let command = || command::build_deletes(&item.namespace, filters(), self.manner(false));
                     self.send(&item.namespace, &item.place, command).await?;
                 }
                 verdict::Item::Conflict => {
@@ -315,10 +316,10 @@ impl Target {
             let verb = Verb::of(&first.statement);
             // Neighbours, because an ordered lane is not sorted.
             let same = rest.iter().take_while(|item| by_namespace_and_verb(first, item).is_eq()).count();
-            let command = command::build(verb, &first.namespace, &rest[..same], self.manner(is_ordered));
             let start = answers.len();
             let sent;
-            (sent, rest) = rest.split_at(command.items);
+            (sent, rest) = rest.split_at(command::fitting(&rest[..same]));
+            let command = || command::build(verb, &first.namespace, sent, self.manner(is_ordered));
             let reply = match self.send(&first.namespace, &first.place, command).await {
                 Ok(reply) => reply,
                 // It may be about one of many statements: ask for each.
@@ -352,7 +353,7 @@ impl Target {
     ) -> Result<(), Failure> {
         for item in items {
             let alone = std::slice::from_ref(item);
-            let command = command::build(verb, &item.namespace, alone, self.manner(is_ordered));
+            let command = || command::build(verb, &item.namespace, alone, self.manner(is_ordered));
             let reply = self.send(&item.namespace, &item.place, command).await?;
             self.read_answers(alone, &reply, answers).await?;
             if is_ordered && !reply.refused.is_empty() {
@@ -455,20 +456,20 @@ impl Target {
         Ok(())
     }
 
-    /// Sends a command until the server has taken it.
+    /// Sends a command until the server has taken it. It is built anew for each attempt: a copy for one that is seldom
+    /// needed would cost more.
     async fn send(
         &self,
         namespace: &Namespace,
         place: &Place,
-        command: Command,
+        command: impl Fn() -> Vec<u8>,
     ) -> Result<command::Reply, Failure> {
-        let Command { bytes, .. } = command;
-        let command = RawDocumentBuf::from_bytes(bytes).expect("the writer ends its documents");
         let mut backoff = new_backoff();
         let began = Instant::now();
         loop {
             self.metrics.commands.fetch_add(1, Relaxed);
-            let outcome = self.client.database(&namespace.db).run_raw_command(command.clone()).await;
+            let command = RawDocumentBuf::from_bytes(command()).expect("the writer ends its documents");
+            let outcome = self.client.database(&namespace.db).run_raw_command(command).await;
             let reason = match outcome {
                 Ok(reply) => match command::read_reply(&reply) {
                     Some(command::Reply { concern: Some(code), .. }) => {

@@ -60,7 +60,7 @@ pub(super) fn read(text: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     match schema.kind {
         kind::NULL if payload.kind == kind::DOCUMENT => Ok(Some(payload.value.to_vec())),
         kind::NULL if payload.kind == kind::STRING => {
-            extended(payload.as_text().unwrap_or_default()).map(Some)
+            extended(payload.as_text().unwrap_or_default(), Vec::new()).map(Some)
         }
         kind::DOCUMENT => top(&Schema::read(schema)?, payload).map(Some),
         _ => Err(Misfit::new("a schema, and a payload that is a document").into()),
@@ -77,7 +77,7 @@ fn top(schema: &Schema<'_>, payload: Element<'_>) -> Result<Vec<u8>, Error> {
             Ok(writer.into_bytes())
         }
         // A text is what a text always is to a sink, and so are bytes.
-        b"string" => extended(string(payload)?),
+        b"string" => extended(string(payload)?, Vec::new()),
         b"bytes" if schema.name.is_none() => {
             let bytes = bytes(payload)?;
             check(&bytes).map_err(Error::ValueBson)?;

@@ -85,7 +85,7 @@ impl Repair {
                 record.place
             )));
         }
-        self.letters.add(Letter::unreadable(record.clone(), refusal))
+        self.letters.add(Letter::unreadable(record.clone().alone(), refusal))
     }
 
     /// Whether a write is about a document of which a record is held.
@@ -102,7 +102,7 @@ impl Repair {
         let deadline = Instant::now() + self.settings.unique_conflict_timeout;
         self.held_bytes += record.len();
         self.keys.insert(key.clone());
-        self.held.push(Held { record, key, deadline });
+        self.held.push(Held { record: record.alone(), key, deadline });
         self.count_held();
     }
 
@@ -135,7 +135,7 @@ impl Repair {
         let left = |(index, record)| Some((record, parts.remove(&index)?));
         for (record, reason) in records.into_iter().enumerate().filter_map(left) {
             match reason {
-                Some(reason) => self.letters.add(Letter::refused(record, &reason))?,
+                Some(reason) => self.letters.add(Letter::refused(record.alone(), &reason))?,
                 None => self.alone(record, stages, target).await?,
             }
         }

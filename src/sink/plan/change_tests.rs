@@ -13,7 +13,7 @@ use super::{
 use crate::config::{Handling, ReadFormat, ValueShape};
 
 fn planned(shape: ValueShape, remove_nulls: bool, key: &str, value: &str) -> Result<Action, Error> {
-    let bytes = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
+    let bytes = |text: &str| (!text.is_empty()).then(|| bytes::Bytes::copy_from_slice(text.as_bytes()));
     let place = Place { partition: Partition { topic: "t".into(), number: 3 }, offset: 9 };
     let record = Record {
         place,
@@ -24,7 +24,7 @@ fn planned(shape: ValueShape, remove_nulls: bool, key: &str, value: &str) -> Res
     };
     let (format, key_format) = (ReadFormat::PlainJson, ReadFormat::PlainJson);
     let handling = Handling { value: shape, format, key_format, remove_nulls, ..example::handling() };
-    let input = decode::decode(&record, &handling)?;
+    let input = decode::decode(&record, &handling, Vec::new())?;
     match shape {
         ValueShape::Debezium => debezium::plan(&input, &handling),
         ValueShape::DebeziumRows => rows::plan(&input, &handling),

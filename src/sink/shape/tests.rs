@@ -24,8 +24,8 @@ fn record(key: Option<&bson::Document>, value: &bson::Document) -> Record {
     Record {
         place,
         timestamp: Timestamp::Create(7),
-        key: key.map(bytes),
-        value: Some(bytes(value)),
+        key: key.map(bytes).map(Into::into),
+        value: Some(bytes(value).into()),
         headers: Vec::new(),
     }
 }
@@ -38,7 +38,7 @@ fn shaped(
     value: bson::Document,
 ) -> Result<(Option<bson::Document>, bson::Document), Error> {
     let record = record(key.as_ref(), &value);
-    let mut input = decode::decode(&record, &example::handling())?;
+    let mut input = decode::decode(&record, &example::handling(), Vec::new())?;
     let value = input.value.take();
     let mut parts = Parts::new(&input, value);
     let steps: Vec<_> = actions.into_iter().map(|(on, action)| Step { on, action }).collect();

@@ -22,7 +22,7 @@ fn stages(lines: &str) -> Stages {
 }
 
 fn judge(stages: &mut Stages, topic: &str, key: &str, value: &str) -> String {
-    let bytes = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
+    let bytes = |text: &str| (!text.is_empty()).then(|| bytes::Bytes::copy_from_slice(text.as_bytes()));
     let place = Place { partition: Partition { topic: topic.into(), number: 0 }, offset: 0 };
     let (key, value) = (bytes(key), bytes(value));
     let judged = stages.judge(&Record { place, timestamp: Timestamp::None, key, value, headers: Vec::new() });

@@ -20,8 +20,8 @@ fn rendered(purpose: Purpose, text: &str, value: &bson::Document) -> Result<bson
     let record = Record {
         place,
         timestamp: Timestamp::LogAppend(5),
-        key: Some(doc! { "k": { "n": 1 } }.to_vec().expect("writable")),
-        value: Some(value.to_vec().expect("writable")),
+        key: Some(doc! { "k": { "n": 1 } }.to_vec().expect("writable").into()),
+        value: Some(value.to_vec().expect("writable").into()),
         headers: vec![
             header("h", Some(b"old")),
             header("h", Some(b"new")),
@@ -29,7 +29,7 @@ fn rendered(purpose: Purpose, text: &str, value: &bson::Document) -> Result<bson
             header("n", None),
         ],
     };
-    let mut input = decode(&record, &example::handling()).expect("readable");
+    let mut input = decode(&record, &example::handling(), Vec::new()).expect("readable");
     let value = input.value.take();
     let bytes = template.render(&Parts::new(&input, value))?;
     Ok(bson::Document::from_reader(&bytes[..]).expect("sound"))

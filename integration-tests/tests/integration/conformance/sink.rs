@@ -99,8 +99,8 @@ impl Runner<'_> {
         let record = Record {
             place: Place { partition, offset },
             timestamp,
-            key: payload::bytes(key).map_err(Mismatch::plain)?,
-            value: payload::bytes(value).map_err(Mismatch::plain)?,
+            key: payload::bytes(key).map_err(Mismatch::plain)?.map(Into::into),
+            value: payload::bytes(value).map_err(Mismatch::plain)?.map(Into::into),
             headers: Vec::new(),
         };
         Ok(match stages.judge(&record) {

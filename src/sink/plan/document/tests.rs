@@ -32,11 +32,11 @@ fn json(bytes: &[u8]) -> String {
 
 /// What a record does, as text.
 fn done(handling: &Handling, key: Option<bson::Document>, value: Option<bson::Document>) -> String {
-    let bytes = |document: bson::Document| document.to_vec().expect("writable");
+    let bytes = |document: bson::Document| bytes::Bytes::from(document.to_vec().expect("writable"));
     let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
     let (key, value) = (key.map(bytes), value.map(bytes));
     let record = Record { place, timestamp: Timestamp::None, key, value, headers: Vec::new() };
-    let input = decode(&record, handling).expect("readable");
+    let input = decode(&record, handling, Vec::new()).expect("readable");
     let (filter, kind) = match plan(input, handling, || 42) {
         Err(error) => return format!("error: {error}"),
         Ok(Action::Write(filter, kind)) => (filter, kind),
