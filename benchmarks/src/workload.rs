@@ -157,7 +157,7 @@ impl Workload {
         Self {
             name: "whole-loop",
             about: "inserts in the oplog through a topic into another collection, one process",
-            sides: &[Millrace, Official],
+            sides: &[Limit, Millrace, Official],
             bars: &[],
             kind: Kind::Whole,
         },
