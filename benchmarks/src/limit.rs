@@ -4,6 +4,7 @@
 mod drain;
 mod find;
 mod outlet;
+mod whole;
 mod write;
 
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use self::outlet::Outlet;
 pub(crate) use self::{
     find::Find,
+    whole::Whole,
     write::{Form, Write},
 };
 use crate::{
@@ -35,6 +37,8 @@ pub(crate) enum Task {
     Find { find: Find, to: Option<Topic> },
     /// Changes are made up and written.
     Write(Write),
+    /// A change stream goes through a topic into a collection.
+    Whole(Whole),
 }
 
 /// Where what is read is produced to as it is; else it is counted and thrown away.
@@ -68,6 +72,7 @@ pub(crate) async fn main(uri: &str, task: &str) -> Result<()> {
             outlet.end(pace, begun)?
         }
         Task::Write(write) => write.run(&client, begun).await?,
+        Task::Whole(whole) => whole.run(&client, begun).await?,
     };
     let outcome = Outcome { pace, usage: Usage::of(std::process::id())? };
     println!("{}", serde_json::to_string(&outcome)?);

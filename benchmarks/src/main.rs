@@ -9,6 +9,7 @@
 
 mod arguments;
 mod chart;
+mod consuming;
 mod figure;
 mod job;
 mod limit;

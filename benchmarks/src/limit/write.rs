@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Commands in flight: the default of a sink's `lanes`.
-const LANES: usize = 2;
+pub(super) const LANES: usize = 2;
 /// Not too many for a server to answer quickly; other numbers were not tried.
-const STATEMENTS: usize = 1_000;
+pub(super) const STATEMENTS: usize = 1_000;
 const COMMAND_BYTES: usize = 8_000_000;
 /// Commands that are ready and wait for their lane; whoever makes more of them waits until one is sent.
 const READY: usize = 2;
@@ -60,14 +60,7 @@ impl Write {
     /// Writes all.
     pub(crate) async fn run(&self, client: &Client, begun: Instant) -> Result<Pace> {
         let colls = self.colls();
-        let progress = Arc::new(Mutex::new(Progress::new(begun)));
-        let mut lanes = JoinSet::new();
-        let mut senders = Vec::new();
-        for _ in 0..LANES {
-            let (sender, commands) = mpsc::channel(READY);
-            lanes.spawn(send_all(client.database(&self.db), commands, progress.clone()));
-            senders.push(sender);
-        }
+        let lanes = Lanes::open(&client.database(&self.db), begun);
         let bucket_count = LANES.max(colls.len());
         let mut buckets: Vec<Bucket> = Vec::new();
         for number in 0..bucket_count {
@@ -76,26 +69,62 @@ impl Write {
         for change in self.load.changes() {
             let number = change.key as usize % bucket_count;
             for ready in buckets[number].add(change) {
-                // A lane that has failed takes no more; why, it says below.
-                let _says_why_below = senders[number % LANES].send(ready).await;
+                lanes.send(number % LANES, ready).await;
             }
         }
         for (number, mut bucket) in buckets.into_iter().enumerate() {
             for ready in bucket.take() {
-                let _says_why_below = senders[number % LANES].send(ready).await;
+                lanes.send(number % LANES, ready).await;
             }
         }
+        lanes.end().await
+    }
+}
+
+/// A command's bytes and how many statements it has.
+pub(super) type Command = (Vec<u8>, usize);
+
+/// What sends commands, each lane one after the other.
+pub(super) struct Lanes {
+    progress: Arc<Mutex<Progress>>,
+    senders: Vec<mpsc::Sender<Command>>,
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Lanes {
+    pub(super) fn open(database: &Database, begun: Instant) -> Self {
+        let progress = Arc::new(Mutex::new(Progress::new(begun)));
+        let mut tasks = JoinSet::new();
+        let mut senders = Vec::new();
+        for _ in 0..LANES {
+            let (sender, commands) = mpsc::channel(READY);
+            tasks.spawn(send_all(database.clone(), commands, progress.clone()));
+            senders.push(sender);
+        }
+        Self { progress, senders, tasks }
+    }
+
+    /// Hands a command to a lane. One that has failed takes no more; why, the end says.
+    async fn send(&self, lane: usize, command: Command) {
+        let _says_why_at_the_end = self.senders[lane].send(command).await;
+    }
+
+    /// The same for a thread that may wait.
+    pub(super) fn send_blocking(&self, lane: usize, command: Command) {
+        let _says_why_at_the_end = self.senders[lane].blocking_send(command);
+    }
+
+    /// Waits until all is written.
+    pub(super) async fn end(self) -> Result<Pace> {
+        let Self { progress, senders, mut tasks } = self;
         drop(senders);
-        while let Some(ended) = lanes.join_next().await {
+        while let Some(ended) = tasks.join_next().await {
             ended.context("a lane panicked")??;
         }
         let progress = Arc::into_inner(progress).context("a lane is still there")?;
         progress.into_inner().expect("no lane panicked").end()
     }
 }
-
-/// A command's bytes and how many statements it has.
-type Command = (Vec<u8>, usize);
 
 async fn send_all(
     database: Database,
@@ -161,7 +190,7 @@ impl Bucket {
 
 /// What a command is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Statements {
+pub(super) enum Statements {
     Inserts,
     Upserts,
     Changes,
@@ -182,19 +211,7 @@ impl Statements {
 /// As a sink sends them, but for what does not change the work: a write is done when the majority has it, and only
 /// changes that build on each other are ordered.
 fn command(coll: &str, statements: Statements, changes: &[Change], text_bytes: usize) -> Vec<u8> {
-    let (verb, list) = match statements {
-        Statements::Inserts => (b"insert".as_slice(), b"documents".as_slice()),
-        Statements::Upserts | Statements::Changes => (b"update".as_slice(), b"updates".as_slice()),
-        Statements::Deletes => (b"delete".as_slice(), b"deletes".as_slice()),
-    };
-    let mut writer = Writer::default();
-    writer.begin();
-    writer.string(verb, coll.as_bytes());
-    writer.boolean(b"ordered", statements == Statements::Changes);
-    writer.begin_document(b"writeConcern");
-    writer.string(b"w", b"majority");
-    writer.end();
-    writer.begin_array(list);
+    let mut writer = begin(coll, statements);
     for (index, &change) in changes.iter().enumerate() {
         writer.begin_document(index.to_string().as_bytes());
         match statements {
@@ -221,6 +238,29 @@ fn command(coll: &str, statements: Statements, changes: &[Change], text_bytes: u
         }
         writer.end();
     }
+    end(writer)
+}
+
+/// A command to which statements can be added.
+pub(super) fn begin(coll: &str, statements: Statements) -> Writer {
+    let (verb, list) = match statements {
+        Statements::Inserts => (b"insert".as_slice(), b"documents".as_slice()),
+        Statements::Upserts | Statements::Changes => (b"update".as_slice(), b"updates".as_slice()),
+        Statements::Deletes => (b"delete".as_slice(), b"deletes".as_slice()),
+    };
+    let mut writer = Writer::default();
+    writer.begin();
+    writer.string(verb, coll.as_bytes());
+    writer.boolean(b"ordered", statements == Statements::Changes);
+    writer.begin_document(b"writeConcern");
+    writer.string(b"w", b"majority");
+    writer.end();
+    writer.begin_array(list);
+    writer
+}
+
+/// The bytes of a command that has all its statements.
+pub(super) fn end(mut writer: Writer) -> Vec<u8> {
     writer.end();
     writer.end();
     writer.into_bytes()

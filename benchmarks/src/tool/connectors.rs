@@ -112,7 +112,8 @@ fn debezium(site: &Site, source: &Source) -> Json {
         "max.queue.size": "20000",
         "snapshot.fetch.size": BATCH,
         "snapshot.max.threads": "2",
-        "poll.interval.ms": if source.is_prompt { "1" } else { "50" },
+        // With 1 its queue's reader never lets go of the lock, and nothing gets in.
+        "poll.interval.ms": if source.is_prompt { "5" } else { "50" },
         "cursor.max.await.time.ms": "100",
         "producer.override.max.request.size": "16000000",
     });

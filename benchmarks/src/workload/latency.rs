@@ -20,14 +20,12 @@ use mongodb::{
     Client, Collection,
     options::{ClientOptions, WriteConcern},
 };
-use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-};
+use rdkafka::{Message, consumer::BaseConsumer};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{Rounds, stream::place};
 use crate::{
+    consuming,
     figure::{Figure, Round, Run, Side},
     job::{Capture, Job, Source},
     load::{self, Change, Operation},
@@ -65,7 +63,7 @@ async fn one(site: &Site, side: Side, rate: u32, seconds: u32) -> Result<Run> {
     let job = Job { source: Some(source), sink: None };
     let begun = Instant::now();
 
-    let consumer = consumer(&site.kafka(), &topic)?;
+    let consumer = consuming::open(&site.kafka(), &topic)?;
     let (first, mut has_first) = watch::channel(false);
     let wanted = Arc::new(AtomicU64::new(u64::MAX));
     let until = wanted.clone();
@@ -172,18 +170,6 @@ fn document(number: u32, due: Duration) -> Result<RawDocumentBuf> {
     writer.int64(DUE.as_bytes(), i64::try_from(due.as_micros())?);
     writer.end();
     Ok(RawDocumentBuf::from_bytes(writer.into_bytes())?)
-}
-
-fn consumer(bootstrap: &str, topic: &str) -> Result<BaseConsumer> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", "benchmarks")
-        .set("enable.auto.commit", "false")
-        .create()?;
-    let mut assignment = TopicPartitionList::new();
-    assignment.add_partition_offset(topic, 0, Offset::Beginning)?;
-    consumer.assign(&assignment)?;
-    Ok(consumer)
 }
 
 /// Takes records until there are as many as `wanted` says by then. `first` is told when one is there.

@@ -7,9 +7,9 @@ use integration_tests::servers::{create_topic, delete_topics};
 
 use super::{Rounds, inserts, share, stream::place};
 use crate::{
-    figure::Round,
+    figure::{Round, Side},
     job::{Capture, Job, Source},
-    limit::{Form, Write},
+    limit::{Form, Task, Topic, Whole, Write},
     site::Site,
 };
 
@@ -34,9 +34,16 @@ pub(super) async fn run(site: &Site, events: u32, rounds: Rounds) -> Result<Vec<
         let source = Source { capture, topic_prefix: site.unique("bench"), is_prompt: false };
         let topic = source.topic(COLL);
         create_topic(&site.kafka(), &topic, 1).await?;
-        let job = Job::copy(source, COLL, COPY);
-        let count = async || Ok(copy.estimated_document_count().await?);
-        let run = site.tool(side, &job, share(side, events), count).await?;
+        let run = if side == Side::Limit {
+            let through = Topic { bootstrap: site.kafka(), name: topic.clone() };
+            let (capture, count) = (source.capture, u64::from(events));
+            let (db, coll) = (COPY.to_owned(), COLL.to_owned());
+            site.limit(&Task::Whole(Whole { capture, count, through, db, coll })).await?
+        } else {
+            let job = Job::copy(source, COLL, COPY);
+            let count = async || Ok(copy.estimated_document_count().await?);
+            site.tool(side, &job, share(side, events), count).await?
+        };
         if !side.is_peer() {
             site.holds(COPY, COLL, inserts(events).end(true)).await?;
         }
