@@ -18,6 +18,7 @@ mod opening;
 
 mod reader;
 
+mod size;
 mod split;
 
 mod judge;

@@ -33,8 +33,8 @@ pub struct Opening {
 /// How much of each event is asked for, and how many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// All.
-    Whole,
+    /// All, and at most so many at once.
+    Whole(u32),
     /// All, one event at a time: an error then concerns the event right after the position.
     OneByOne,
     /// One event, as little as this of it.
@@ -93,7 +93,10 @@ impl Opening {
         }
         Self {
             stages,
-            batch_size: if extent == Extent::Whole { stream.batch_size } else { 1 },
+            batch_size: match extent {
+                Extent::Whole(events) => events,
+                Extent::OneByOne | Extent::One(_) => 1,
+            },
             max_await: stream.max_await,
             comment: stream.comment.clone(),
             collation: stream.collation.clone(),
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_that_was_not_asked_for() {
-        let opening = opening("", false, Extent::Whole);
+        let opening = opening("", false, Extent::Whole(5000));
         let start = doc! { "startAtOperationTime": Timestamp { time: 7, increment: 2 } };
         assert_eq!(opening.stages, [doc! { "$changeStream": start }]);
         let options = opening.options();
@@ -204,7 +207,7 @@ mod tests {
              show_expanded_events = true\ncollation = '{\"locale\": \"de\", \"strength\": 2}'\ncomment = \"c\"\n\
              batch_size = 7\nmax_await = \"250ms\"\nread_preference = \"secondaryPreferred\"",
             true,
-            Extent::Whole,
+            Extent::Whole(7),
         );
         assert_eq!(
             opening.stages,
@@ -234,7 +237,7 @@ mod tests {
         let settings = source("");
         let position = Position::at_time(0, ClusterTime::default()).after(ResumeToken::from_data("82AB"));
         let scope = pipeline::scope(&settings.watch);
-        let opening = Opening::new(&settings, &scope, &position, false, Extent::Whole);
+        let opening = Opening::new(&settings, &scope, &position, false, Extent::Whole(5000));
         assert_eq!(opening.stages, [doc! { "$changeStream": { "startAfter": { "_data": "82AB" } } }]);
     }
 

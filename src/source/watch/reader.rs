@@ -25,6 +25,7 @@ use super::{
     judge::{Ending, judge},
     opening::{Extent, Opening, can_split},
     parse, scope,
+    size::ReplySize,
     split::{self, Joiner},
 };
 use crate::{
@@ -58,6 +59,7 @@ pub(super) struct Reader {
     waits_for_room: Arc<AtomicBool>,
     read_ahead_bytes: usize,
     pace: Pace,
+    size: ReplySize,
     /// Set when the server has refused to split, whatever its version says.
     splits_refused: bool,
 }
@@ -65,7 +67,7 @@ pub(super) struct Reader {
 /// How many events are asked for at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
-    /// As many as the settings say.
+    /// As many as make a reply of a good size.
     Full,
     /// One, for so many replies: an event among them does not fit, and it has to be found out which.
     Steps(u32),
@@ -83,6 +85,8 @@ enum End {
     Closed,
     /// The event that did not fit was not met again.
     Stepped,
+    /// Replies of another size are asked for from now on. The driver fixes it for a cursor.
+    Resized,
     /// Nobody waits for events any more.
     Unwanted,
 }
@@ -90,6 +94,7 @@ enum End {
 impl Reader {
     pub(super) fn new(start: Start) -> Self {
         let Start { client, settings, position, same_deployment, read_ahead_bytes, metrics, losses } = start;
+        let size = ReplySize::new(settings.stream.batch_size);
         Self {
             client,
             scope: scope(&settings.streamed()),
@@ -102,6 +107,7 @@ impl Reader {
             waits_for_room: Arc::default(),
             read_ahead_bytes,
             pace: Pace::Full,
+            size,
             splits_refused: false,
         }
     }
@@ -129,6 +135,7 @@ impl Reader {
                     self.pace = Pace::Full;
                     Next::OpenAtOnce
                 }
+                Ok(End::Resized) => Next::OpenAtOnce,
                 Ok(End::Closed) if has_moved => Next::OpenAtOnce,
                 Ok(End::Closed) => {
                     tracing::warn!(
@@ -153,7 +160,10 @@ impl Reader {
 
     /// Reads one cursor to its end.
     async fn read(&mut self, sender: &mpsc::Sender<Batch>) -> Result<End, ReadError> {
-        let extent = if self.pace == Pace::Full { Extent::Whole } else { Extent::OneByOne };
+        let extent = match self.pace {
+            Pace::Full => Extent::Whole(self.size.events()),
+            Pace::Steps(_) => Extent::OneByOne,
+        };
         let (mut cursor, splits) = self.open(extent).await?;
         let mut joiner = splits.then(Joiner::default);
         loop {
@@ -161,8 +171,7 @@ impl Reader {
             let Some(reply) = self.next(&mut cursor).await? else { return Ok(End::Closed) };
             let bytes = reply.as_raw_document().as_bytes().len();
             let parsed = parse(&reply)?;
-            let is_trickle = bytes < TRICKLE_BYTES && parsed.events.elements().nth(1).is_some();
-            let is_empty = parsed.events.is_empty();
+            let count = parsed.events.elements().count();
             let token = parsed.token.map(ResumeToken::new).transpose()?;
             let joined = match &mut joiner {
                 Some(joiner) => joiner.take(parsed.events)?,
@@ -182,14 +191,14 @@ impl Reader {
             if !self.hand_on(sender, content, bytes, None).await {
                 return Ok(End::Unwanted);
             }
-            if is_trickle {
+            if bytes < TRICKLE_BYTES && count > 1 {
                 tokio::time::sleep_until(asked + GATHER).await;
             }
-            if let Pace::Steps(left) = self.pace {
-                if is_empty || left == 0 {
-                    return Ok(End::Stepped);
-                }
-                self.pace = Pace::Steps(left - 1);
+            match self.pace {
+                Pace::Full if self.size.learn(count, bytes) => return Ok(End::Resized),
+                Pace::Full => {}
+                Pace::Steps(left) if count == 0 || left == 0 => return Ok(End::Stepped),
+                Pace::Steps(left) => self.pace = Pace::Steps(left - 1),
             }
         }
     }

@@ -192,7 +192,13 @@ impl Driver<'_> {
 
     /// Notes what would be sent.
     fn open(&mut self) {
-        let opening = Opening::new(self.settings, &self.scope, &self.position, false, Extent::Whole);
+        let opening = Opening::new(
+            self.settings,
+            &self.scope,
+            &self.position,
+            false,
+            Extent::Whole(self.settings.stream.batch_size),
+        );
         let options = opening.options();
         let first =
             opening.stages[0].get_document("$changeStream").expect("the first stage opens the stream");

@@ -1,0 +1,88 @@
+//! How many events a reply is asked for, so that it has a size that is good to handle. Pure.
+//!
+//! A server fills a reply up to 16 MB if there are as many events. Of large documents that is more than caches hold and
+//! blocks that the allocator asks the system for each time, in two copies; and whoever waits for the first event waits
+//! for all of them.
+
+/// Replies of more bytes have too many events.
+const LARGE_BYTES: usize = 8 << 20;
+/// Full replies of fewer bytes have too few.
+const SMALL_BYTES: usize = 256 << 10;
+/// About what a reply should have.
+const GOOD_BYTES: usize = 4 << 20;
+
+/// How many events a reply may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReplySize {
+    most: u32,
+    current: u32,
+}
+
+impl ReplySize {
+    /// `most` is what the settings say, and what is asked for until replies turn out to be large.
+    pub(super) fn new(most: u32) -> Self {
+        Self { most, current: most }
+    }
+
+    pub(super) fn events(self) -> u32 {
+        self.current
+    }
+
+    /// Learns from a reply; whether the next one should be asked for with another number.
+    pub(super) fn learn(&mut self, events: usize, bytes: usize) -> bool {
+        let is_full = events >= self.current as usize;
+        let good = || {
+            let events = GOOD_BYTES.saturating_mul(events) / bytes.max(1);
+            u32::try_from(events).unwrap_or(u32::MAX).clamp(1, self.most)
+        };
+        let wanted = match bytes {
+            LARGE_BYTES.. if events > 1 => good().min(self.current),
+            ..SMALL_BYTES if is_full => good().max(self.current),
+            _ => self.current,
+        };
+        std::mem::replace(&mut self.current, wanted) != wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_become_smaller_with_large_documents_and_larger_again_with_small_ones() {
+        let mut size = ReplySize::new(5000);
+        for (events, bytes, expected) in [
+            // Documents of 500 bytes fill a reply of the settings' size.
+            (5000, 4 << 20, 5000),
+            // Of 20 KB.
+            (800, 16 << 20, 200),
+            (200, 4 << 20, 200),
+            // Some that are larger than the others.
+            (200, 7 << 20, 200),
+            (200, 12 << 20, 66),
+            // Not all that were asked for: more would not have come.
+            (20, 10 << 10, 66),
+            (66, 33 << 10, 5000),
+            (64, 16 << 20, 16),
+            // One that is as large as can be.
+            (1, 16 << 20, 16),
+            (16, 8 << 20, 8),
+            (2, 16 << 20, 1),
+            (1, 16 << 20, 1),
+            (1, 1000, 4194),
+            (0, 200, 4194),
+        ] {
+            let before = size.events();
+            assert_eq!(size.learn(events, bytes), before != expected, "{events} {bytes}");
+            assert_eq!(size.events(), expected, "{events} {bytes}");
+        }
+    }
+
+    #[test]
+    fn the_settings_number_is_never_exceeded() {
+        let mut size = ReplySize::new(3);
+        assert!(!size.learn(3, 100) && !size.learn(3, 7 << 20) && size.events() == 3);
+        assert!(size.learn(3, 40 << 20) && size.events() == 1);
+        assert!(size.learn(1, 100) && size.events() == 3);
+    }
+}
