@@ -1,15 +1,14 @@
 //! How many events a reply is asked for, so that it has a size that is good to handle. Pure.
 //!
-//! A server fills a reply up to 16 MB if there are as many events. Of large documents that is more than caches hold and
-//! blocks that the allocator asks the system for each time, in two copies; and whoever waits for the first event waits
-//! for all of them.
+//! A server fills a reply up to 16 MB if there are as many events. Of large documents that is more than caches hold, and
+//! two blocks that come from the system each time; and whoever waits for the first event waits for all of them.
 
 /// Replies of more bytes have too many events.
 const LARGE_BYTES: usize = 8 << 20;
 /// Full replies of fewer bytes have too few.
-const SMALL_BYTES: usize = 256 << 10;
+const SMALL_BYTES: usize = 128 << 10;
 /// About what a reply should have.
-const GOOD_BYTES: usize = 4 << 20;
+const GOOD_BYTES: usize = 2 << 20;
 
 /// How many events a reply may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +54,22 @@ mod tests {
             // Documents of 500 bytes fill a reply of the settings' size.
             (5000, 4 << 20, 5000),
             // Of 20 KB.
-            (800, 16 << 20, 200),
-            (200, 4 << 20, 200),
+            (800, 16 << 20, 100),
+            (100, 2 << 20, 100),
             // Some that are larger than the others.
-            (200, 7 << 20, 200),
-            (200, 12 << 20, 66),
+            (100, 7 << 20, 100),
+            (100, 12 << 20, 16),
             // Not all that were asked for: more would not have come.
-            (20, 10 << 10, 66),
-            (66, 33 << 10, 5000),
-            (64, 16 << 20, 16),
+            (15, 7 << 10, 16),
+            (16, 8 << 10, 4096),
+            (64, 16 << 20, 8),
             // One that is as large as can be.
-            (1, 16 << 20, 16),
-            (16, 8 << 20, 8),
+            (1, 16 << 20, 8),
+            (8, 8 << 20, 2),
             (2, 16 << 20, 1),
             (1, 16 << 20, 1),
-            (1, 1000, 4194),
-            (0, 200, 4194),
+            (1, 1000, 2097),
+            (0, 200, 2097),
         ] {
             let before = size.events();
             assert_eq!(size.learn(events, bytes), before != expected, "{events} {bytes}");
