@@ -131,6 +131,34 @@ async fn a_split_event_is_joined_to_the_byte_and_a_kill_between_its_fragments_lo
     .await
 }
 
+/// The driver fixes the size of replies for a cursor, so the stream is opened again when it should be another.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_become_smaller_with_large_documents_and_no_event_is_lost_or_comes_twice() -> Result<()> {
+    let addresses = servers::shared().await?.clone();
+    Scene::play(&addresses, "replies", async |scene| {
+        let mut daemon = scene.daemon(&scene.config(&scene.source("")))?;
+        // Two replies of 16 MB, and then small ones.
+        let text = "x".repeat(200_000);
+        let large = (0..150).map(|id| rawdoc! { "_id": id, "text": &*text });
+        let small = (150..3000).map(|id| rawdoc! { "_id": id, "text": "" });
+        scene.original("c").insert_many(large.chain(small)).await?;
+        daemon.start_ready().await?;
+        let mut ids = Vec::new();
+        for record in records(scene, 3000).await? {
+            let event: Document = serde_json::from_slice(record.value.as_deref().context("a value")?)?;
+            ids.push(event.get_document("documentKey")?.get_i32("_id")?);
+        }
+        ids.sort_unstable();
+        ensure!(ids == (0..3000).collect::<Vec<_>>(), "{} records: {ids:?}", ids.len());
+        let log = daemon.log()?;
+        let reopened = log.matches("reopening the change stream").count();
+        ensure!(reopened >= 2, "smaller and larger again: {reopened} times in {log}");
+        ensure!(daemon.errors()?.is_empty(), "{:?}", daemon.errors()?);
+        daemon.terminate().await
+    })
+    .await
+}
+
 /// Holds back what the server answers to the daemon's `getMore`, from the one after the one that waits now.
 struct Hold {
     client: mongodb::Client,
