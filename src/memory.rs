@@ -1,10 +1,13 @@
 //! What the allocator does with the replies that a source gets from the server, the only large blocks there are.
 #![allow(unsafe_code)]
 
-/// Blocks from this size on are mapped one by one, and given back to the system when they are freed. Of what is free at
-/// the end of a heap, less than this is kept.
+/// Blocks from this size on are mapped one by one, and given back to the system when they are freed.
 #[cfg(target_env = "gnu")]
 const LARGE_BLOCK_BYTES: i32 = 8 << 20;
+
+/// So much of what is free at the end of a heap is kept: a reply of 2 MB and the driver's copy of it.
+#[cfg(target_env = "gnu")]
+const KEPT_BYTES: i32 = 4 << 20;
 
 /// Has replies of the server's full size, 16 MB, given back when they are done with, and the space of smaller ones used
 /// again.
@@ -15,9 +18,11 @@ const LARGE_BLOCK_BYTES: i32 = 8 << 20;
 /// worth: docs/performance.md. With other C libraries there is nothing to do.
 pub fn give_back_large_blocks() {
     #[cfg(target_env = "gnu")]
-    for threshold in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+    for (threshold, bytes) in
+        [(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES), (libc::M_TRIM_THRESHOLD, KEPT_BYTES)]
+    {
         // SAFETY: sets one of the allocator's numbers, under its lock; no memory is touched.
-        let is_set = unsafe { libc::mallopt(threshold, LARGE_BLOCK_BYTES) } == 1;
+        let is_set = unsafe { libc::mallopt(threshold, bytes) } == 1;
         if !is_set {
             tracing::debug!(threshold, "the allocator keeps its threshold for large blocks");
         }

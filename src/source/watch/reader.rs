@@ -178,6 +178,7 @@ impl Reader {
                 None => None,
             };
             self.metrics.read(bytes);
+            let is_inside_event = joined.as_ref().is_some_and(|joined| joined.waits);
             let (content, token) = match joined {
                 None => (Content::Reply(reply), token),
                 // Between fragments the server's own token stands inside the event.
@@ -195,7 +196,8 @@ impl Reader {
                 tokio::time::sleep_until(asked + GATHER).await;
             }
             match self.pace {
-                Pace::Full if self.size.learn(count, bytes) => return Ok(End::Resized),
+                // From inside of an event it would have to be read again.
+                Pace::Full if !is_inside_event && self.size.learn(count, bytes) => return Ok(End::Resized),
                 Pace::Full => {}
                 Pace::Steps(left) if count == 0 || left == 0 => return Ok(End::Stepped),
                 Pace::Steps(left) => self.pace = Pace::Steps(left - 1),
