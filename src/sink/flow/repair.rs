@@ -85,7 +85,7 @@ impl Repair {
                 record.place
             )));
         }
-        self.letters.add(Letter::unreadable(record.clone().alone(), refusal))
+        self.letters.add(Letter::unreadable(record.clone(), refusal))
     }
 
     /// Whether a write is about a document of which a record is held.
@@ -135,7 +135,7 @@ impl Repair {
         let left = |(index, record)| Some((record, parts.remove(&index)?));
         for (record, reason) in records.into_iter().enumerate().filter_map(left) {
             match reason {
-                Some(reason) => self.letters.add(Letter::refused(record.alone(), &reason))?,
+                Some(reason) => self.letters.add(Letter::refused(record, &reason))?,
                 None => self.alone(record, stages, target).await?,
             }
         }

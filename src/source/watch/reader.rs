@@ -171,14 +171,19 @@ impl Reader {
             let Some(reply) = self.next(&mut cursor).await? else { return Ok(End::Closed) };
             let bytes = reply.as_raw_document().as_bytes().len();
             let parsed = parse(&reply)?;
-            let count = parsed.events.elements().count();
+            let is_trickle = bytes < TRICKLE_BYTES && parsed.events.elements().nth(1).is_some();
+            let is_empty = parsed.events.is_empty();
             let token = parsed.token.map(ResumeToken::new).transpose()?;
             let joined = match &mut joiner {
                 Some(joiner) => joiner.take(parsed.events)?,
                 None => None,
             };
             self.metrics.read(bytes);
+            // From inside of an event that comes in parts it would have to be read again.
             let is_inside_event = joined.as_ref().is_some_and(|joined| joined.waits);
+            let is_resized = self.pace == Pace::Full
+                && !is_inside_event
+                && self.size.learn(bytes, || parsed.events.elements().count());
             let (content, token) = match joined {
                 None => (Content::Reply(reply), token),
                 // Between fragments the server's own token stands inside the event.
@@ -192,14 +197,13 @@ impl Reader {
             if !self.hand_on(sender, content, bytes, None).await {
                 return Ok(End::Unwanted);
             }
-            if bytes < TRICKLE_BYTES && count > 1 {
+            if is_trickle {
                 tokio::time::sleep_until(asked + GATHER).await;
             }
             match self.pace {
-                // From inside of an event it would have to be read again.
-                Pace::Full if !is_inside_event && self.size.learn(count, bytes) => return Ok(End::Resized),
+                Pace::Full if is_resized => return Ok(End::Resized),
                 Pace::Full => {}
-                Pace::Steps(left) if count == 0 || left == 0 => return Ok(End::Stepped),
+                Pace::Steps(left) if is_empty || left == 0 => return Ok(End::Stepped),
                 Pace::Steps(left) => self.pace = Pace::Steps(left - 1),
             }
         }

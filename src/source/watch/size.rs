@@ -27,19 +27,21 @@ impl ReplySize {
         self.current
     }
 
-    /// Learns from a reply; whether the next one should be asked for with another number.
-    pub(super) fn learn(&mut self, events: usize, bytes: usize) -> bool {
-        let is_full = events >= self.current as usize;
-        let good = || {
-            let events = GOOD_BYTES.saturating_mul(events) / bytes.max(1);
-            u32::try_from(events).unwrap_or(u32::MAX).clamp(1, self.most)
-        };
-        let wanted = match bytes {
-            LARGE_BYTES.. if events > 1 => good().min(self.current),
-            ..SMALL_BYTES if is_full => good().max(self.current),
-            _ => self.current,
-        };
-        std::mem::replace(&mut self.current, wanted) != wanted
+    /// Learns from a reply; whether the next one should be asked for with another number. `events` counts those of the
+    /// reply, which is seldom needed.
+    pub(super) fn learn(&mut self, bytes: usize, events: impl FnOnce() -> usize) -> bool {
+        if (SMALL_BYTES..LARGE_BYTES).contains(&bytes) {
+            return false;
+        }
+        let (events, current) = (events(), self.current);
+        let good = GOOD_BYTES.saturating_mul(events) / bytes.max(1);
+        let good = u32::try_from(good).unwrap_or(u32::MAX).clamp(1, self.most);
+        if bytes >= LARGE_BYTES && events > 1 {
+            self.current = good.min(current);
+        } else if bytes < SMALL_BYTES && events >= current as usize {
+            self.current = good.max(current);
+        }
+        self.current != current
     }
 }
 
@@ -72,7 +74,7 @@ mod tests {
             (0, 200, 2097),
         ] {
             let before = size.events();
-            assert_eq!(size.learn(events, bytes), before != expected, "{events} {bytes}");
+            assert_eq!(size.learn(bytes, || events), before != expected, "{events} {bytes}");
             assert_eq!(size.events(), expected, "{events} {bytes}");
         }
     }
@@ -80,8 +82,8 @@ mod tests {
     #[test]
     fn the_settings_number_is_never_exceeded() {
         let mut size = ReplySize::new(3);
-        assert!(!size.learn(3, 100) && !size.learn(3, 7 << 20) && size.events() == 3);
-        assert!(size.learn(3, 40 << 20) && size.events() == 1);
-        assert!(size.learn(1, 100) && size.events() == 3);
+        assert!(!size.learn(100, || 3) && !size.learn(7 << 20, || 3) && size.events() == 3);
+        assert!(size.learn(40 << 20, || 3) && size.events() == 1);
+        assert!(size.learn(100, || 1) && size.events() == 3);
     }
 }
