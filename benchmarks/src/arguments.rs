@@ -29,6 +29,9 @@ it fetches and starts itself.
   --events N          events of a run with small documents (default 1000000; 100000 with --quick)
   --rounds N          runs of each side that count (default 3; 1 with --quick)
 
+Environment: BENCH_COMMAND_DOCUMENTS, the most documents in a command of the raw writes (default 1000); MILLRACE_* as of
+the daemon.
+
 Workloads (default: all):";
 
 /// What was asked for.

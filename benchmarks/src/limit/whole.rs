@@ -48,9 +48,9 @@ impl Whole {
 /// Hands the documents of `count` records to the lanes, in commands that are as large as may be.
 fn insert(consumer: &BaseConsumer, count: u64, coll: &str, lanes: Lanes) -> Result<Lanes> {
     let (mut heard, mut done) = (Instant::now(), 0);
-    let mut lane = 0;
+    let (mut lane, statements) = (0, write::statements()?);
     while done < count {
-        let size = usize::try_from(count - done)?.min(write::STATEMENTS);
+        let size = usize::try_from(count - done)?.min(statements);
         let mut command = write::begin(coll, Statements::Inserts);
         for index in 0..size {
             let message = loop {

@@ -1,11 +1,12 @@
 //! Changes as write commands, as many in flight as a sink has by default. Commands are made while others are in flight.
 
 use std::{
+    env,
     sync::{Arc, Mutex},
     time::Instant,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bson::RawDocumentBuf;
 use millrace::raw::{Writer, kind};
 use mongodb::{Client, Database};
@@ -20,8 +21,11 @@ use crate::{
 
 /// Commands in flight: the default of a sink's `lanes`.
 pub(super) const LANES: usize = 2;
-/// Not too many for a server to answer quickly; other numbers were not tried.
-pub(super) const STATEMENTS: usize = 1_000;
+/// Changes of a command, unless the environment says otherwise (`BENCH_COMMAND_DOCUMENTS`). What others give:
+/// docs/performance.md.
+const STATEMENTS: usize = 1_000;
+/// The server's `maxWriteBatchSize`.
+const MAX_STATEMENTS: usize = 100_000;
 const COMMAND_BYTES: usize = 8_000_000;
 /// Commands that are ready and wait for their lane; whoever makes more of them waits until one is sent.
 const READY: usize = 2;
@@ -61,10 +65,11 @@ impl Write {
     pub(crate) async fn run(&self, client: &Client, begun: Instant) -> Result<Pace> {
         let colls = self.colls();
         let lanes = Lanes::open(&client.database(&self.db), begun);
+        let statements = statements()?;
         let bucket_count = LANES.max(colls.len());
         let mut buckets: Vec<Bucket> = Vec::new();
         for number in 0..bucket_count {
-            buckets.push(Bucket::new(colls[number % colls.len()].clone(), self));
+            buckets.push(Bucket::new(colls[number % colls.len()].clone(), self, statements));
         }
         for change in self.load.changes() {
             let number = change.key as usize % bucket_count;
@@ -78,6 +83,18 @@ impl Write {
             }
         }
         lanes.end().await
+    }
+}
+
+/// The most changes of a command.
+pub(super) fn statements() -> Result<usize> {
+    match env::var("BENCH_COMMAND_DOCUMENTS") {
+        Ok(number) => match number.parse() {
+            Ok(number @ 1..=MAX_STATEMENTS) => Ok(number),
+            _ => bail!("BENCH_COMMAND_DOCUMENTS: `{number}` is not a number from 1 to {MAX_STATEMENTS}"),
+        },
+        Err(env::VarError::NotPresent) => Ok(STATEMENTS),
+        Err(error) => Err(error).context("BENCH_COMMAND_DOCUMENTS"),
     }
 }
 
@@ -154,10 +171,10 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(coll: String, write: &Write) -> Self {
+    fn new(coll: String, write: &Write, statements: usize) -> Self {
         let by_bytes = COMMAND_BYTES / (write.load.text_bytes + 1_000);
-        let by_colls = STATEMENTS * LANES / (write.coll_count as usize).max(LANES);
-        let capacity = by_bytes.min(by_colls).clamp(1, STATEMENTS);
+        let by_colls = statements * LANES / (write.coll_count as usize).max(LANES);
+        let capacity = by_bytes.min(by_colls).max(1);
         let (form, text_bytes) = (write.form, write.load.text_bytes);
         Self { coll, form, text_bytes, capacity, changes: Vec::new(), deletes: Vec::new() }
     }
