@@ -7,6 +7,8 @@
 //! What cannot be folded (updates in the server's own terms that may touch anything) takes one ordered lane for each
 //! collection instead. The records stay with their batch: a statement that the server refuses is taken apart into them.
 
+mod statement;
+
 use std::{
     collections::hash_map::Entry,
     hash::BuildHasher,
@@ -16,20 +18,15 @@ use std::{
 
 use foldhash::{HashMap, HashMapExt, fast::FixedState};
 
+pub use self::statement::Statement;
 use super::{
-    body::Body,
-    delta::Stages,
     identify::Filter,
-    plan::{Kind, Update, Write},
+    plan::{Kind, Write},
     progress::Place,
     record::Record,
 };
-use crate::{config::MissingDocument, namespace::Namespace};
+use crate::namespace::Namespace;
 
-/// Most stages that the server takes in a pipeline.
-const MAX_STAGES: usize = 1000;
-/// Most bytes of one statement that was folded from several. The server takes 16 MB with everything around them.
-const MAX_STATEMENT_BYTES: usize = 12_000_000;
 /// Fewer statements are not split: a lane has the cost of a round trip.
 const MIN_LANE_STATEMENTS: usize = 64;
 
@@ -123,30 +120,6 @@ pub struct Lane {
     pub items: Vec<Item>,
     /// Whether that order matters.
     pub is_ordered: bool,
-}
-
-/// What is done to a document.
-#[derive(Debug)]
-pub enum Statement {
-    /// Insert it.
-    Insert(Body),
-    /// Replace it, or insert it.
-    Replace(Body),
-    /// Run these stages over it; with a state to begin with, insert it if it is not there.
-    Pipeline {
-        /// The state to begin with.
-        full: Option<Body>,
-        /// What changes it.
-        stages: Stages,
-        /// What if it is not there, and there is no state to begin with.
-        missing: MissingDocument,
-    },
-    /// Delete it.
-    Delete,
-    /// Insert it, and leave one that is there as it is.
-    InsertOnly(Body),
-    /// Update it.
-    Update(Update),
 }
 
 /// Whether a write became part of a batch.
@@ -324,94 +297,16 @@ impl Kind {
     }
 }
 
-impl From<Kind> for Statement {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Insert(body) => Self::Insert(body),
-            Kind::Replace(body) => Self::Replace(body),
-            Kind::Literal(body) => Self::Pipeline {
-                full: Some(body),
-                stages: Stages::default(),
-                missing: MissingDocument::Upsert,
-            },
-            Kind::Delta { stages, missing } => Self::Pipeline { full: None, stages, missing },
-            Kind::Delete => Self::Delete,
-            Kind::InsertOnly(body) => Self::InsertOnly(body),
-            Kind::Update(update) => Self::Update(update),
-        }
-    }
-}
-
-impl Statement {
-    /// The document turned out to be there.
-    pub fn insert_to_replace(&mut self) {
-        *self = match std::mem::replace(self, Self::Delete) {
-            Self::Insert(body) => Self::Replace(body),
-            other => other,
-        };
-    }
-
-    /// What if the document is not there, where that may be.
-    pub fn missing(&self) -> Option<MissingDocument> {
-        match self {
-            Self::Pipeline { full: None, missing, .. } => Some(*missing),
-            Self::Update(update) => Some(update.missing),
-            _ => None,
-        }
-    }
-
-    /// Whether what follows still fits into one statement.
-    fn takes(&self, next: &Kind) -> bool {
-        let is_folded = !matches!(self, Self::InsertOnly(_) | Self::Update(_));
-        if !is_folded || matches!(next, Kind::InsertOnly(_) | Kind::Update(_)) {
-            return false;
-        }
-        let Kind::Delta { stages: next, missing } = next else { return true };
-        let (bytes, count) = match self {
-            Self::Insert(body) | Self::Replace(body) => (body.len(), 0),
-            Self::Pipeline { full, stages, .. } => {
-                (full.as_ref().map_or(0, Body::len) + stages.len(), stages.count())
-            }
-            // Unless it makes a document, or has to be told that there is none.
-            Self::Delete => return matches!(missing, MissingDocument::Skip),
-            Self::InsertOnly(_) | Self::Update(_) => return false,
-        };
-        // One stage more for the state to begin with, and one between these and those.
-        count + next.count() + 1 < MAX_STAGES && bytes + next.len() <= MAX_STATEMENT_BYTES
-    }
-
-    /// This, and after it `next`, as one statement.
-    fn fold(&mut self, next: Kind) {
-        let before = std::mem::replace(self, Self::Delete);
-        *self = match (before, next) {
-            // Still an insert for the collection, whatever happened in between.
-            (Self::Insert(_), Kind::Insert(body) | Kind::Replace(body)) => Self::Insert(body),
-            (_, Kind::Insert(body) | Kind::Replace(body)) => Self::Replace(body),
-            (_, next @ (Kind::Literal(_) | Kind::Delete | Kind::InsertOnly(_) | Kind::Update(_))) => {
-                Self::from(next)
-            }
-            // A delta never brings back what was deleted.
-            (before @ (Self::Delete | Self::InsertOnly(_) | Self::Update(_)), Kind::Delta { .. }) => before,
-            (Self::Insert(body) | Self::Replace(body), Kind::Delta { stages, missing }) => {
-                Self::Pipeline { full: Some(body), stages, missing }
-            }
-            (Self::Pipeline { full, mut stages, missing }, Kind::Delta { stages: later, .. }) => {
-                stages.append(&later);
-                Self::Pipeline { full, stages, missing }
-            }
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bson::{Bson, doc};
 
     use super::{
-        super::{identify::Id, progress::Partition, record::Timestamp},
+        super::{body::Body, identify::Id, progress::Partition, record::Timestamp},
+        statement::MAX_STAGES,
         *,
     };
-    use crate::raw::Document;
+    use crate::{config::MissingDocument, raw::Document};
 
     const LIMITS: Limits =
         Limits { max_records: 1000, max_bytes: 1 << 20, max_age: Duration::from_millis(50) };
