@@ -16,14 +16,15 @@ pub(crate) fn help() -> String {
 }
 
 const HELP: &str = "\
-cargo bench-millrace [--quick] [--without-peers] [--json FILE] [--charts DIRECTORY] [--events N] [--rounds N]
-                     [WORKLOAD...]
+cargo bench-millrace [--quick] [--without-peers] [--beside BINARY] [--json FILE] [--charts DIRECTORY] [--events N]
+                     [--rounds N] [WORKLOAD...]
 
 Measures millrace beside the official connector, Debezium and what the servers can do at most, in turn, on servers that
 it fetches and starts itself.
 
   --quick             few events and rounds and no peers: seconds for each workload, for a first look
   --without-peers     neither the official connector nor Debezium
+  --beside BINARY     another build of the daemon as a side of its own: what a change is worth, in one run
   --json FILE         write all figures of all rounds
   --charts DIRECTORY  write a chart (SVG) of each workload
   --events N          events of a run with small documents (default 1000000; 100000 with --quick)
@@ -41,6 +42,8 @@ pub(crate) struct Arguments {
     pub(crate) quick: bool,
     /// Whether the tools that millrace replaces are measured too.
     pub(crate) peers: bool,
+    /// Another build of the daemon that is measured too.
+    pub(crate) beside: Option<PathBuf>,
     /// Events of each run with small documents.
     pub(crate) events: u32,
     /// Runs of each side.
@@ -57,7 +60,7 @@ impl Arguments {
     /// `None` if help was asked for.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let (mut quick, mut peers, mut events, mut rounds) = (false, true, None, None);
-        let (mut json, mut charts) = (None, None);
+        let (mut beside, mut json, mut charts) = (None, None, None);
         let mut workloads = Vec::new();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -65,6 +68,7 @@ impl Arguments {
                 "--without-peers" => peers = false,
                 "--events" => events = Some(number(&word, words.next())?),
                 "--rounds" => rounds = Some(number(&word, words.next())?),
+                "--beside" => beside = Some(binary(words.next())?),
                 "--json" => json = Some(words.next().context("--json needs a file")?.into()),
                 "--charts" => charts = Some(words.next().context("--charts needs a directory")?.into()),
                 "--help" | "-h" => return Ok(None),
@@ -81,13 +85,19 @@ impl Arguments {
             workloads = Workload::ALL.iter().collect();
         }
         let rounds = rounds.unwrap_or(if quick { 1 } else { 3 });
-        Ok(Some(Self { quick, peers, events, rounds, json, charts, workloads }))
+        Ok(Some(Self { quick, peers, beside, events, rounds, json, charts, workloads }))
     }
 
     /// How long something is watched of which time is the measure.
     pub(crate) fn seconds(&self) -> u32 {
         if self.quick { 3 } else { 15 }
     }
+}
+
+/// The daemon is started in a directory of its own, so its path must hold from there.
+fn binary(path: Option<String>) -> Result<PathBuf> {
+    let path = path.context("--beside needs a binary")?;
+    std::fs::canonicalize(&path).with_context(|| format!("--beside: cannot find {path}"))
 }
 
 fn number(name: &str, value: Option<String>) -> Result<u32> {
@@ -124,7 +134,12 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        for (line, word) in [("--fast", "`--fast`"), ("--rounds x", "`x`"), ("--rounds 0", "--rounds")] {
+        for (line, word) in [
+            ("--beside nowhere", "nowhere"),
+            ("--fast", "`--fast`"),
+            ("--rounds x", "`x`"),
+            ("--rounds 0", "--rounds"),
+        ] {
             let error = parse(line).expect_err(line).to_string();
             assert!(error.contains(word), "{line}: {error}");
         }

@@ -70,6 +70,7 @@ fn colour(side: Side) -> &'static str {
         Side::Limit => "#c8c8c8",
         Side::Relay => "#a9b7c6",
         Side::Millrace => "#1f77b4",
+        Side::Other => "#7fb2d9",
         Side::Official => "#e08a3c",
         Side::Debezium => "#8c6bb1",
     }

@@ -14,6 +14,8 @@ pub(crate) enum Side {
     Relay,
     /// The daemon.
     Millrace,
+    /// Another build of the daemon.
+    Other,
     /// The official MongoDB Kafka connector.
     Official,
     /// Debezium's connector.
@@ -27,6 +29,7 @@ impl Side {
             Self::Limit => "limit",
             Self::Relay => "relay",
             Self::Millrace => "millrace",
+            Self::Other => "other build",
             Self::Official => "official",
             Self::Debezium => "Debezium",
         }

@@ -64,7 +64,7 @@ fn exit(outcome: Result<()>) -> ExitCode {
 }
 
 async fn compare(arguments: &Arguments) -> Result<()> {
-    let site = Site::start().await?;
+    let site = Site::start(arguments.beside.clone()).await?;
     if !arguments.quick {
         warm::broker(&site).await?;
     }

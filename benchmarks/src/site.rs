@@ -1,7 +1,7 @@
 //! The servers, and how one run on them is measured.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -43,6 +43,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Site {
     mongod: Mongod,
     kafka: Kafka,
+    beside: Option<PathBuf>,
     official: OnceCell<Connect>,
     debezium: OnceCell<Connect>,
     /// A client of the mongod.
@@ -54,7 +55,7 @@ pub(crate) struct Site {
 
 impl Site {
     /// Builds the daemon and starts the servers.
-    pub(crate) async fn start() -> Result<Self> {
+    pub(crate) async fn start(beside: Option<PathBuf>) -> Result<Self> {
         println!("building the daemon and starting the servers");
         daemon::binary()?;
         let mongod = Mongod::start(MongodOptions { large_cache: true, ..MongodOptions::default() });
@@ -62,6 +63,7 @@ impl Site {
         let (mongod, kafka) = tokio::try_join!(mongod, kafka)?;
         let watcher = ClientConfig::new().set("bootstrap.servers", kafka.bootstrap()).create()?;
         Ok(Self {
+            beside,
             client: mongod.client().await?,
             official: OnceCell::new(),
             debezium: OnceCell::new(),
@@ -93,7 +95,9 @@ impl Site {
         let worker = match side {
             Side::Official => &self.official,
             Side::Debezium => &self.debezium,
-            Side::Limit | Side::Relay | Side::Millrace => bail!("{} needs no worker", side.name()),
+            Side::Limit | Side::Relay | Side::Millrace | Side::Other => {
+                bail!("{} needs no worker", side.name())
+            }
         };
         worker
             .get_or_try_init(async || {
@@ -101,6 +105,11 @@ impl Site {
                 Connect::start_at_full_speed(&self.kafka()).await
             })
             .await
+    }
+
+    /// The other build of the daemon.
+    pub(crate) fn beside(&self) -> Result<&Path> {
+        self.beside.as_deref().context("no other build was given")
     }
 
     /// A name that no other run has.

@@ -27,7 +27,8 @@ impl Tool<'_> {
     /// Starts it.
     pub(crate) async fn start<'a>(site: &'a Site, side: Side, job: &Job) -> Result<Tool<'a>> {
         match side {
-            Side::Millrace => millrace::start(site, job),
+            Side::Millrace => millrace::start(site, job, None),
+            Side::Other => millrace::start(site, job, Some(site.beside()?)),
             Side::Official | Side::Debezium => connectors::start(site, side, job).await,
             Side::Limit | Side::Relay => bail!("a limit is no tool"),
         }

@@ -206,7 +206,10 @@ impl Workload {
     /// Measures it.
     pub(crate) async fn run(&self, site: &Site, arguments: &Arguments) -> Result<Vec<Round>> {
         let keeps = |side: &&Side| arguments.peers || !side.is_peer();
-        let sides: Vec<Side> = self.sides.iter().filter(keeps).copied().collect();
+        let mut sides: Vec<Side> = self.sides.iter().filter(keeps).copied().collect();
+        if arguments.beside.is_some() {
+            sides.push(Side::Other);
+        }
         let rounds = Rounds { sides, count: arguments.rounds };
         let events = arguments.events;
         let outcome = match &self.kind {

@@ -23,6 +23,8 @@ pub struct Daemon {
     child: Option<Child>,
     directory: PathBuf,
     admin_port: u16,
+    /// Another build, in place of this one.
+    binary: Option<PathBuf>,
 }
 
 /// What one scrape of `/metrics` said.
@@ -68,9 +70,15 @@ impl Daemon {
     pub fn new(directory: &Path, config: &str) -> Result<Self> {
         let admin_port = free_port()?;
         fs::create_dir_all(directory)?;
-        let daemon = Self { child: None, directory: directory.to_owned(), admin_port };
+        let daemon = Self { child: None, directory: directory.to_owned(), admin_port, binary: None };
         daemon.configure(config)?;
         Ok(daemon)
+    }
+
+    /// Makes it run another build.
+    #[must_use]
+    pub fn of_binary(self, binary: &Path) -> Self {
+        Self { binary: Some(binary.to_owned()), ..self }
     }
 
     /// Replaces the configuration; takes effect at the next start.
@@ -89,7 +97,10 @@ impl Daemon {
         if let Some(child) = &mut self.child {
             ensure!(child.try_exit()?.is_some(), "the daemon is still running");
         }
-        let mut command = Command::new(binary()?);
+        let mut command = match &self.binary {
+            Some(other) => Command::new(other),
+            None => Command::new(binary()?),
+        };
         command.current_dir(&self.directory).arg("run").arg("--config").arg(self.config()).args(arguments);
         self.child = Some(Child::spawn("millrace", command, &self.log_path())?);
         Ok(())

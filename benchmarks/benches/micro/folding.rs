@@ -72,11 +72,11 @@ pub(crate) fn measure(criterion: &mut Criterion) {
 fn fold(writes: Vec<(Write, Record)>, now: Instant) -> millrace::sink::batch::Closed {
     let limits =
         Limits { max_records: writes.len(), max_bytes: usize::MAX, max_age: Duration::from_millis(100) };
-    let mut batch = Batch::new(limits);
+    let mut batch = Batch::new(limits, LANES);
     for (write, record) in writes {
         assert!(matches!(batch.add(write, record, now), Added::Yes), "all of these fold");
     }
-    batch.close(LANES)
+    batch.close()
 }
 
 fn write(id: Id, kind: Kind) -> Write {

@@ -1,5 +1,7 @@
 //! A job as the daemon's configuration. Everything that a job does not name is the default.
 
+use std::path::Path;
+
 use anyhow::Result;
 use integration_tests::daemon::Daemon;
 
@@ -10,7 +12,8 @@ use crate::{
     site::Site,
 };
 
-pub(super) fn start<'a>(site: &Site, job: &Job) -> Result<Tool<'a>> {
+/// Starts this build, or `other`.
+pub(super) fn start<'a>(site: &Site, job: &Job, other: Option<&Path>) -> Result<Tool<'a>> {
     let name = site.unique("bench");
     let mut config = format!(
         "name = \"{name}\"\n[mongodb]\nuri = \"{}\"\n[kafka]\nbootstrap_servers = \"{}\"\n",
@@ -19,9 +22,12 @@ pub(super) fn start<'a>(site: &Site, job: &Job) -> Result<Tool<'a>> {
     );
     config.extend(job.source.as_ref().map(source));
     config.extend(job.sink.as_ref().map(sink));
-    let mut daemon = Box::new(Daemon::new(&site.directory().join(&name), &config)?);
+    let mut daemon = Daemon::new(&site.directory().join(&name), &config)?;
+    if let Some(other) = other {
+        daemon = daemon.of_binary(other);
+    }
     daemon.start()?;
-    Ok(Tool::Daemon(daemon))
+    Ok(Tool::Daemon(Box::new(daemon)))
 }
 
 fn source(source: &Source) -> String {

@@ -55,7 +55,7 @@ impl Sink {
                 let (db, coll) = (DB.to_owned(), COLL.to_owned());
                 site.limit(&Task::Write(Write { load, form, db, coll, coll_count: 1 })).await?
             }
-            Side::Millrace | Side::Official | Side::Debezium => match self.mix {
+            Side::Millrace | Side::Other | Side::Official | Side::Debezium => match self.mix {
                 Mix::Inserts => {
                     let count = async || Ok(collection.estimated_document_count().await?);
                     site.tool(side, job, share(side, load.count), count).await?

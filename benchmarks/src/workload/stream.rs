@@ -99,7 +99,7 @@ impl Stream {
                 };
                 site.limit(&task).await?
             }
-            Side::Millrace | Side::Official | Side::Debezium => {
+            Side::Millrace | Side::Other | Side::Official | Side::Debezium => {
                 let job = Job { source: Some(source), sink: None };
                 site.tool(side, &job, share(side, count), async || site.record_count(&topics).await).await?
             }
