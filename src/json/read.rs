@@ -13,7 +13,11 @@ mod compact;
 #[cfg(test)]
 mod tests;
 
-use super::{MOST_LEVELS, Style, text::run_length, wrapper, write_document};
+use super::{
+    MOST_LEVELS, Style,
+    text::{long_run_length, run_length},
+    wrapper, write_document,
+};
 use crate::raw::{Document, kind};
 
 /// Appends the one document in `text` to `out` as BSON. After an error `out` is as it was.
@@ -29,8 +33,7 @@ pub fn read_plain(text: &[u8], out: &mut Vec<u8>) -> Result<(), ReadError> {
 
 fn read(text: &[u8], is_plain: bool, out: &mut Vec<u8>) -> Result<(), ReadError> {
     let start = out.len();
-    let valid = std::str::from_utf8(text).map_err(|error| problem(error.valid_up_to(), "UTF-8"));
-    let read = valid.and_then(|_| {
+    let read = check_utf8(text).and_then(|()| {
         // The reader owns the buffer meanwhile, which spares it a step on the way to each byte.
         let buffer = std::mem::take(out);
         let mut reader = Reader { text, at: 0, is_plain, out: buffer, unwrapped: Vec::new(), deep_at: None };
@@ -42,6 +45,14 @@ fn read(text: &[u8], is_plain: bool, out: &mut Vec<u8>) -> Result<(), ReadError>
         out.truncate(start);
         problem.located_in(text)
     })
+}
+
+/// Most text is ASCII, which is told with less work than that it is UTF-8.
+fn check_utf8(text: &[u8]) -> Result<(), Box<Problem>> {
+    if text.is_ascii() {
+        return Ok(());
+    }
+    std::str::from_utf8(text).map(drop).map_err(|error| problem(error.valid_up_to(), "UTF-8"))
 }
 
 /// Text that is not a JSON document or cannot become BSON.
@@ -307,7 +318,7 @@ impl Reader<'_> {
             }
         }
         let rest = &self.text[self.at..];
-        let run = run_length(rest);
+        let run = long_run_length(rest);
         self.out.extend_from_slice(&rest[..run]);
         self.at += run;
     }

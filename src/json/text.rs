@@ -27,13 +27,20 @@ fn write_literal<const BY_JACKSON: bool>(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// How many bytes at the front are printable ASCII. A block is looked through without branches, by the processor's wide
-/// registers.
+/// How many bytes at the front are printable ASCII.
 fn printable_length(text: &[u8]) -> usize {
-    let (blocks, _) = text.as_chunks::<32>();
-    let is_clean = |block: &&[u8; 32]| block.iter().fold(true, |clean, byte| clean & is_printable(*byte));
-    let whole = blocks.iter().take_while(is_clean).count() * 32;
+    let whole = clean_blocks(text, is_printable);
     whole + clean_length(&text[whole..], unprintable, is_printable)
+}
+
+/// How many bytes the whole blocks at the front have in which all are clean. A block is looked through without branches,
+/// by the processor's wide registers.
+#[inline]
+fn clean_blocks(text: &[u8], is_clean: impl Fn(u8) -> bool) -> usize {
+    const BLOCK: usize = 32;
+    let (blocks, _) = text.as_chunks::<BLOCK>();
+    let is_clean = |block: &&[u8; BLOCK]| block.iter().fold(true, |clean, byte| clean & is_clean(*byte));
+    blocks.iter().take_while(is_clean).count() * BLOCK
 }
 
 fn write_escaped<const BY_JACKSON: bool>(mut text: &[u8], out: &mut Vec<u8>) {
@@ -183,7 +190,17 @@ fn unprintable(word: u64) -> u64 {
 /// How many bytes a reader of JSON strings may copy as they stand: up to a quote, backslash or control character.
 #[inline]
 pub(super) fn run_length(text: &[u8]) -> usize {
-    clean_length(text, ends_run, |byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
+    clean_length(text, ends_run, is_in_run)
+}
+
+/// The same, for text in which runs are long.
+pub(super) fn long_run_length(text: &[u8]) -> usize {
+    let whole = clean_blocks(text, is_in_run);
+    whole + run_length(&text[whole..])
+}
+
+fn is_in_run(byte: u8) -> bool {
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
@@ -379,6 +396,9 @@ mod tests {
                     assert_eq!(clean_length(&text, unprintable, is_printable), printable, "{byte} at {at}");
                     let run = text.iter().take_while(|b| !matches!(**b, 0..0x20 | b'"' | b'\\')).count();
                     assert_eq!(run_length(&text), run, "{byte} at {at}");
+                    let long = [[filler; 64].as_slice(), &text, &[b'"', filler]].concat();
+                    let run = if run == text.len() { run } else { at };
+                    assert_eq!(long_run_length(&long), 64 + run, "{byte} at {at} behind 64");
                 }
             }
         }
