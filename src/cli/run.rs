@@ -26,9 +26,7 @@ pub(super) fn main(config: &Path, exit_when_idle: Option<Duration>) -> ExitCode 
         complain(failure);
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    if !settings.sources.is_empty() {
-        memory::give_back_large_blocks();
-    }
+    memory::keep_room_for_blocks();
     match run(settings, exit_when_idle) {
         Ok(Exit::Drained) => ExitCode::SUCCESS,
         Ok(Exit::Interrupted | Exit::Failed) => ExitCode::FAILURE,
