@@ -36,6 +36,7 @@ pub mod template;
 pub mod batch;
 
 pub mod catalog;
+pub mod turn;
 pub mod write;
 
 pub mod shards;
@@ -143,7 +144,7 @@ pub async fn run(client: mongodb::Client, context: Context) -> Result<(), Failur
         }
         () = stop.cancelled() => return Ok(()),
     }
-    let target = Target::new(client, Arc::clone(&settings), Arc::clone(&metrics), stop.clone());
+    let target = Target::new(client, Arc::clone(&settings), Arc::clone(&metrics), &stop);
     target.check().await?;
     let consumer = Consumer::start(&settings, &group, memory_bytes, &metrics, &pause)?;
     let watched =

@@ -2,7 +2,9 @@
 //!
 //! Assumes that writes come in the order of their partitions. Promises that a closed batch does to each document what
 //! its writes would have done one after the other, so that within a batch no order matters: lanes may run at once, and
-//! a lane may group statements as it likes. Batches must be written one after the other.
+//! a lane may group statements as it likes. A document is in the same lane of all batches that are split alike. So of
+//! two such batches each lane must be written after the same one of the batch before; of others, each batch after the
+//! other.
 //!
 //! What cannot be folded (updates in the server's own terms that may touch anything) takes one ordered lane for each
 //! collection instead. The records stay with their batch: a statement that the server refuses is taken apart into them.
@@ -11,12 +13,11 @@ mod statement;
 
 use std::{
     collections::hash_map::Entry,
-    hash::BuildHasher,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use foldhash::{HashMap, HashMapExt, fast::FixedState};
+use foldhash::{HashMap, HashMapExt};
 
 pub use self::statement::Statement;
 use super::{
@@ -45,8 +46,11 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Batch {
     limits: Limits,
-    items: Vec<Item>,
-    known: HashMap<Arc<Namespace>, Documents>,
+    /// Statements of documents, each in the lane that its document has.
+    lanes: Vec<Vec<Item>>,
+    collections: Vec<Collection>,
+    /// Where each collection stands.
+    known: HashMap<Arc<Namespace>, usize>,
     records: Vec<Record>,
     bytes: usize,
     opened: Option<Instant>,
@@ -54,13 +58,19 @@ pub struct Batch {
     expected: usize,
 }
 
-/// How the writes of one collection stand in `items`.
+/// The writes of one collection.
+#[derive(Debug)]
+struct Collection {
+    namespace: Arc<Namespace>,
+    documents: Documents,
+}
+
 #[derive(Debug)]
 enum Documents {
-    /// One for each document; where, by the hash of what it folds by.
+    /// One statement for each document; where it stands in its lane, by the hash of what it folds by.
     Folded(HashMap<u64, Known>),
     /// In the order of their records.
-    Ordered,
+    Ordered(Vec<Item>),
 }
 
 #[derive(Debug)]
@@ -86,8 +96,8 @@ pub struct Item {
     pub is_recreated: bool,
     /// Finds what has to be deleted first: the same `_id` under another shard key.
     pub stale: Option<Box<Filter>>,
-    /// Which lane it takes; none for the ordered one of its collection.
-    lane_hash: Option<u64>,
+    /// The hash of what it folds by.
+    pub key_hash: u64,
 }
 
 /// Some of a batch's records, by their index; seldom more than one.
@@ -111,6 +121,8 @@ pub struct Closed {
     pub lanes: Vec<Lane>,
     /// What they were made of.
     pub records: Vec<Record>,
+    /// As [`Batch::split`] said.
+    pub split: Option<usize>,
 }
 
 /// Statements that go one command after the other.
@@ -118,8 +130,15 @@ pub struct Closed {
 pub struct Lane {
     /// In the order of their records.
     pub items: Vec<Item>,
-    /// Whether that order matters.
-    pub is_ordered: bool,
+    /// Which one it is of those that documents are split into; none for one in which the order matters.
+    pub number: Option<usize>,
+}
+
+impl Lane {
+    /// Whether the order of its statements matters.
+    pub fn is_ordered(&self) -> bool {
+        self.number.is_none()
+    }
 }
 
 /// Whether a write became part of a batch.
@@ -132,11 +151,12 @@ pub enum Added {
 }
 
 impl Batch {
-    /// An empty batch.
-    pub fn new(limits: Limits) -> Self {
+    /// An empty batch whose documents are split into at most `lanes`.
+    pub fn new(limits: Limits, lanes: usize) -> Self {
         Self {
             limits,
-            items: Vec::new(),
+            lanes: (0..lanes.max(1)).map(|_| Vec::new()).collect(),
+            collections: Vec::new(),
             known: HashMap::new(),
             records: Vec::new(),
             bytes: 0,
@@ -155,46 +175,61 @@ impl Batch {
     pub fn add(&mut self, write: Write, record: Record, now: Instant) -> Added {
         let size = write.kind.len() + write.filter.len();
         let index = u32::try_from(self.records.len()).expect("a batch has fewer records than that");
-        let is_ordered = write.kind.is_ordered();
-        if self.records.is_empty() {
-            self.records.reserve(self.expected);
-            self.items.reserve(self.expected);
-        }
-        let documents = match self.known.get_mut(&write.namespace) {
-            Some(documents) => documents,
-            None => {
-                let expected = if self.known.is_empty() { self.expected } else { 0 };
-                self.known.entry(Arc::clone(&write.namespace)).or_insert_with(|| match is_ordered {
-                    true => Documents::Ordered,
-                    false => Documents::Folded(HashMap::with_capacity(expected)),
-                })
+        let collection = self.collection(&write);
+        match &mut self.collections[collection].documents {
+            Documents::Ordered(items) => items.push(Item::new(write, &record, index)),
+            Documents::Folded(_) if write.kind.is_ordered() => {
+                return Added::CloseFirst(Box::new((write, record)));
             }
-        };
-        match documents {
-            Documents::Ordered => {
-                self.items.push(Item::new(write.namespace, write.filter, write.kind, &record, index));
-            }
-            Documents::Folded(_) if is_ordered => return Added::CloseFirst(Box::new((write, record))),
-            Documents::Folded(known) => match known.entry(FixedState::default().hash_one(&write.key.bytes)) {
-                Entry::Occupied(known) => {
-                    let known = known.get();
-                    let item = &mut self.items[known.index];
-                    if !known.is_same(item, &write) || !item.statement.takes(&write.kind) {
-                        return Added::CloseFirst(Box::new((write, record)));
+            Documents::Folded(known) => {
+                let key_hash = write.key.hash();
+                let lane = lane_of(key_hash, &mut self.lanes);
+                match known.entry(key_hash) {
+                    Entry::Occupied(known) => {
+                        let known = known.get();
+                        let item = &mut lane[known.index];
+                        if !known.is_same(item, &write) || !item.statement.takes(&write.kind) {
+                            return Added::CloseFirst(Box::new((write, record)));
+                        }
+                        item.fold(write, &record, index);
                     }
-                    item.fold(write, &record, index);
+                    Entry::Vacant(place) => {
+                        place.insert(Known { index: lane.len(), is_exact: write.key.is_exact });
+                        lane.push(Item::new(write, &record, index));
+                    }
                 }
-                Entry::Vacant(place) => {
-                    let lane_hash = Some(*place.key());
-                    place.insert(Known { index: self.items.len(), is_exact: write.key.is_exact });
-                    let item = Item::new(write.namespace, write.filter, write.kind, &record, index);
-                    self.items.push(Item { lane_hash, ..item });
-                }
-            },
+            }
         }
         self.bytes += size;
         self.skip(record, now);
         Added::Yes
+    }
+
+    /// Where the collection of `write` stands. Most writes are to the same as the one before.
+    fn collection(&mut self, write: &Write) -> usize {
+        if let Some(last) = self.collections.last()
+            && Arc::ptr_eq(&last.namespace, &write.namespace)
+        {
+            return self.collections.len() - 1;
+        }
+        if let Some(index) = self.known.get(&write.namespace) {
+            return *index;
+        }
+        // It may well be as the batch before.
+        let expected = if self.collections.is_empty() { self.expected } else { 0 };
+        if expected > 0 {
+            self.records.reserve(expected);
+            let lanes = self.lanes.len();
+            self.lanes.iter_mut().for_each(|lane| lane.reserve(expected / lanes + expected / 32));
+        }
+        let documents = match write.kind.is_ordered() {
+            true => Documents::Ordered(Vec::new()),
+            false => Documents::Folded(HashMap::with_capacity(expected)),
+        };
+        let index = self.collections.len();
+        self.known.insert(Arc::clone(&write.namespace), index);
+        self.collections.push(Collection { namespace: Arc::clone(&write.namespace), documents });
+        index
     }
 
     /// Where the last of its records stands.
@@ -222,26 +257,45 @@ impl Batch {
         Some(self.opened? + self.limits.max_age)
     }
 
-    /// Takes all, split into at most `lanes` and one for each collection whose writes are ordered, and leaves the batch
-    /// empty.
-    pub fn close(&mut self, lanes: usize) -> Closed {
-        let empty = Self { expected: self.items.len(), ..Self::new(self.limits) };
-        let Self { items, records, .. } = std::mem::replace(self, empty);
-        let lanes = if items.len() < MIN_LANE_STATEMENTS { 1 } else { lanes.max(1) };
-        let mut split: Vec<Vec<Item>> =
-            (0..lanes).map(|_| Vec::with_capacity(items.len() / lanes + 1)).collect();
-        let mut ordered: HashMap<Arc<Namespace>, Vec<Item>> = HashMap::new();
-        for item in items {
-            match item.lane_hash {
-                Some(hash) => split[(hash % lanes as u64) as usize].push(item),
-                None => ordered.entry(Arc::clone(&item.namespace)).or_default().push(item),
-            }
+    /// Into how many lanes its documents are split when it is closed now; none if some of its writes are ordered.
+    pub fn split(&self) -> Option<usize> {
+        let is_ordered = |collection: &Collection| matches!(collection.documents, Documents::Ordered(_));
+        if self.collections.iter().any(is_ordered) {
+            return None;
         }
-        let lanes = split.into_iter().map(|items| Lane { items, is_ordered: false });
-        let ordered = ordered.into_values().map(|items| Lane { items, is_ordered: true });
-        let lanes = lanes.chain(ordered).filter(|lane| !lane.items.is_empty()).collect();
-        Closed { lanes, records }
+        let is_small = self.statements() < MIN_LANE_STATEMENTS;
+        Some(if is_small { 1 } else { self.lanes.len() })
     }
+
+    /// Statements of documents.
+    fn statements(&self) -> usize {
+        self.lanes.iter().map(Vec::len).sum()
+    }
+
+    /// Takes all, split into lanes by document and one for each collection whose writes are ordered, and leaves the batch
+    /// empty.
+    pub fn close(&mut self) -> Closed {
+        let (split, expected) = (self.split(), self.statements());
+        let empty = Self { expected, ..Self::new(self.limits, self.lanes.len()) };
+        let Self { mut lanes, collections, records, .. } = std::mem::replace(self, empty);
+        if expected < MIN_LANE_STATEMENTS {
+            lanes = vec![lanes.into_iter().flatten().collect()];
+        }
+        let of_documents =
+            lanes.into_iter().enumerate().map(|(number, items)| Lane { items, number: Some(number) });
+        let ordered = collections.into_iter().filter_map(|collection| match collection.documents {
+            Documents::Ordered(items) => Some(Lane { items, number: None }),
+            Documents::Folded(_) => None,
+        });
+        let lanes = of_documents.chain(ordered).filter(|lane| !lane.items.is_empty()).collect();
+        Closed { lanes, records, split }
+    }
+}
+
+/// The lane that the documents of this hash have.
+fn lane_of(key_hash: u64, lanes: &mut [Vec<Item>]) -> &mut Vec<Item> {
+    let count = lanes.len() as u64;
+    &mut lanes[(key_hash % count) as usize]
 }
 
 impl Known {
@@ -254,8 +308,9 @@ impl Known {
 }
 
 impl Item {
-    /// The statement of one record, for its collection's ordered lane.
-    fn new(namespace: Arc<Namespace>, filter: Filter, kind: Kind, record: &Record, index: u32) -> Self {
+    /// The statement of one record.
+    fn new(write: Write, record: &Record, index: u32) -> Self {
+        let Write { namespace, filter, key, kind } = write;
         Self {
             namespace,
             filter,
@@ -264,7 +319,7 @@ impl Item {
             records: Parts { first: index, more: Vec::new() },
             is_recreated: false,
             stale: None,
-            lane_hash: None,
+            key_hash: key.hash(),
         }
     }
 
@@ -302,7 +357,7 @@ mod tests {
     use bson::{Bson, doc};
 
     use super::{
-        super::{body::Body, identify::Id, progress::Partition, record::Timestamp},
+        super::{body::Body, identify::Id, plan::Update, progress::Partition, record::Timestamp},
         statement::MAX_STAGES,
         *,
     };
@@ -387,12 +442,12 @@ mod tests {
         ];
         for (kinds, expected) in cases {
             let name = format!("{kinds:?}");
-            let mut batch = Batch::new(LIMITS);
+            let mut batch = Batch::new(LIMITS, 4);
             let count = kinds.len();
             for kind in kinds {
                 assert!(is_added(&mut batch, write(7, kind)));
             }
-            let lanes = batch.close(4).lanes;
+            let lanes = batch.close().lanes;
             assert_eq!((lanes.len(), lanes[0].items.len()), (1, 1), "{name}");
             assert_eq!(described(&lanes[0].items[0].statement), expected, "{name}");
             assert_eq!(lanes[0].items[0].place.offset, count as i64 - 1, "the last record's place");
@@ -401,20 +456,20 @@ mod tests {
 
     #[test]
     fn different_documents_and_collections_stay_apart() {
-        let mut batch = Batch::new(LIMITS);
+        let mut batch = Batch::new(LIMITS, 4);
         for (coll, id) in [("c", 1), ("c", 2), ("other", 1)] {
             assert!(is_added(&mut batch, write_to(coll, id, Kind::Delete)));
         }
-        assert_eq!(batch.close(1).lanes[0].items.len(), 3);
+        assert_eq!(batch.close().lanes[0].items.len(), 3);
     }
 
     #[test]
     fn equal_numbers_fold_and_the_last_spelling_stays() {
-        let mut batch = Batch::new(LIMITS);
+        let mut batch = Batch::new(LIMITS, 4);
         assert!(is_added(&mut batch, write(1, Kind::Insert(body("a")))));
         assert!(is_added(&mut batch, write(1.0, Kind::Replace(body("b")))));
         assert!(is_added(&mut batch, write(1_i64, delta("x"))));
-        let lanes = batch.close(1).lanes;
+        let lanes = batch.close().lanes;
         assert_eq!(lanes[0].items.len(), 1);
         let Filter::Id(id) = &lanes[0].items[0].filter else { panic!("{lanes:?}") };
         assert_eq!(id.kind, crate::raw::kind::DOUBLE);
@@ -423,7 +478,7 @@ mod tests {
     #[test]
     fn ids_that_only_may_be_equal_do_not_share_a_batch() {
         let big = 1_i64 << 53;
-        let mut batch = Batch::new(LIMITS);
+        let mut batch = Batch::new(LIMITS, 4);
         assert!(is_added(&mut batch, write(big, Kind::Delete)));
         assert!(!is_added(&mut batch, write(big + 1, Kind::Delete)), "one double for both");
         assert!(is_added(&mut batch, write(big, Kind::Delete)));
@@ -435,7 +490,7 @@ mod tests {
 
     #[test]
     fn pipelines_stay_within_the_servers_limit() {
-        let mut batch = Batch::new(Limits { max_records: usize::MAX, ..LIMITS });
+        let mut batch = Batch::new(Limits { max_records: usize::MAX, ..LIMITS }, 4);
         let mut taken = 0;
         while is_added(&mut batch, write(1, delta("x"))) {
             taken += 1;
@@ -448,16 +503,16 @@ mod tests {
     #[test]
     fn a_batch_is_full_by_records_or_bytes_and_due_by_age() {
         let start = Instant::now();
-        let mut batch = Batch::new(Limits { max_records: 2, ..LIMITS });
+        let mut batch = Batch::new(Limits { max_records: 2, ..LIMITS }, 4);
         assert_eq!(batch.deadline(), None);
         batch.skip(record(0), start);
         batch.skip(record(1), start + Duration::from_millis(20));
         assert!(batch.is_full());
         assert_eq!(batch.deadline(), Some(start + Duration::from_millis(50)), "the oldest counts");
-        assert_eq!(batch.close(2).lanes.len(), 0);
+        assert_eq!(batch.close().lanes.len(), 0);
         assert!(batch.is_empty() && !batch.is_full() && batch.deadline().is_none());
 
-        let mut batch = Batch::new(Limits { max_bytes: 100, ..LIMITS });
+        let mut batch = Batch::new(Limits { max_bytes: 100, ..LIMITS }, 4);
         assert!(is_added(&mut batch, write(1, Kind::Insert(body("short")))));
         assert!(!batch.is_full());
         assert!(is_added(&mut batch, write(1, Kind::Insert(body(&"long".repeat(30))))));
@@ -466,21 +521,56 @@ mod tests {
 
     #[test]
     fn many_statements_are_spread_over_all_lanes() {
-        let mut batch = Batch::new(LIMITS);
+        let mut batch = Batch::new(LIMITS, 4);
         for id in 0..400 {
             assert!(is_added(&mut batch, write(id, Kind::Delete)));
         }
-        let lanes = batch.close(4).lanes;
+        let lanes = batch.close().lanes;
         assert_eq!(lanes.len(), 4);
         assert_eq!(lanes.iter().map(|lane| lane.items.len()).sum::<usize>(), 400);
     }
 
     #[test]
-    fn documents_whose_keys_share_a_hash_are_told_apart() {
-        let item = |id: Bson| {
-            let Write { namespace, filter, kind, .. } = write(id, Kind::Delete);
-            Item::new(namespace, filter, kind, &record(0), 0)
+    fn batches_that_are_split_alike_have_a_document_in_the_same_lane() {
+        let mut batch = Batch::new(LIMITS, 4);
+        let mut lanes_of = |ids: Vec<Bson>| {
+            for id in ids {
+                assert!(is_added(&mut batch, write(id, Kind::Delete)));
+            }
+            assert_eq!(batch.split(), Some(4));
+            let mut lanes = std::collections::BTreeMap::new();
+            for Lane { items, number, .. } in batch.close().lanes {
+                for item in items {
+                    lanes.insert(item.filter.fold_key().expect("sound").bytes, number.expect("by document"));
+                }
+            }
+            lanes
         };
+        let whole = lanes_of((0..400).map(Bson::from).collect());
+        // In another order, in another spelling, among others.
+        let doubles = lanes_of((0..800).rev().map(|id| Bson::from(f64::from(id))).collect());
+        assert_eq!((whole.len(), doubles.len()), (400, 800));
+        assert!(whole.iter().all(|(key, lane)| doubles[key] == *lane));
+
+        assert!(is_added(&mut batch, write(1, Kind::Delete)));
+        assert_eq!(batch.split(), Some(1), "few statements are not split");
+        let update = Update {
+            update: Vec::new(),
+            is_pipeline: false,
+            is_ordered: true,
+            missing: MissingDocument::Skip,
+        };
+        assert!(is_added(&mut batch, write_to("other", 1, Kind::Update(update))));
+        assert_eq!(batch.split(), None);
+        let closed = batch.close();
+        assert_eq!(closed.split, None);
+        let numbers: Vec<_> = closed.lanes.iter().map(|lane| (lane.number, lane.is_ordered())).collect();
+        assert_eq!(numbers, [(Some(0), false), (None, true)]);
+    }
+
+    #[test]
+    fn documents_whose_keys_share_a_hash_are_told_apart() {
+        let item = |id: Bson| Item::new(write(id, Kind::Delete), &record(0), 0);
         let big = (1_i64 << 53) + 1;
         for (first, is_exact, second, expected) in [
             (Bson::from(1), true, Bson::from(1), true),

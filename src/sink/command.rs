@@ -53,20 +53,24 @@ pub struct Manner {
     pub is_ordered: bool,
 }
 
-/// How many of `items` go into one command: as many as fit, and one at least.
-pub fn fitting(items: &[Item]) -> usize {
-    let mut bytes = 0;
-    let fits = |item: &&Item| {
-        bytes += size(item);
-        bytes <= MAX_BYTES
-    };
-    items.iter().take(MAX_STATEMENTS).take_while(fits).count().max(1)
+/// How many of `items` go into one command, as many as fit and one at least, and about the bytes that they take.
+pub fn fitting(items: &[Item]) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for item in items.iter().take(MAX_STATEMENTS) {
+        let size = size(item);
+        if count > 0 && bytes + size > MAX_BYTES {
+            break;
+        }
+        (count, bytes) = (count + 1, bytes + size);
+    }
+    (count, bytes)
 }
 
-/// The command for `items`, as many as are [`fitting`]. All are of `namespace` and of `verb`.
-pub fn build(verb: Verb, namespace: &Namespace, items: &[Item], manner: Manner) -> Vec<u8> {
+/// The command for `items`, as many as are [`fitting`], which take about so many `bytes`. All are of `namespace` and of
+/// `verb`.
+pub fn build(verb: Verb, namespace: &Namespace, items: &[Item], bytes: usize, manner: Manner) -> Vec<u8> {
     let mut writer = begin(verb, namespace, manner);
-    writer.bytes_mut().reserve(items.iter().map(size).sum());
+    writer.bytes_mut().reserve(bytes);
     for (index, item) in items.iter().enumerate() {
         write_statement(&mut writer, itoa::Buffer::new().format(index).as_bytes(), item);
     }
@@ -283,7 +287,7 @@ mod tests {
         let filter = Filter::Id(Id::of(Document::new(&bytes).expect("sound"), "test").expect("an _id"));
         let namespace = Arc::new(Namespace { db: "d".into(), coll: "c.x".into() });
         let limits = Limits { max_records: 9, max_bytes: 9, max_age: Duration::ZERO };
-        let mut batch = Batch::new(limits);
+        let mut batch = Batch::new(limits, 1);
         let place = Place { partition: Partition { topic: "t".into(), number: 0 }, offset: 0 };
         let record =
             Record { place, timestamp: Timestamp::None, key: None, value: None, headers: Vec::new() };
@@ -292,7 +296,7 @@ mod tests {
             batch.add(write, record, std::time::Instant::now()),
             super::super::batch::Added::Yes
         ));
-        batch.close(1).lanes.remove(0).items.remove(0)
+        batch.close().lanes.remove(0).items.remove(0)
     }
 
     fn body(document: &bson::Document) -> Body {
@@ -300,7 +304,8 @@ mod tests {
     }
 
     fn built(items: &[Item]) -> bson::Document {
-        let command = build(Verb::of(&items[0].statement), &items[0].namespace, items, MANNER);
+        let verb = Verb::of(&items[0].statement);
+        let command = build(verb, &items[0].namespace, items, fitting(items).1, MANNER);
         bson::Document::from_reader(&command[..]).expect("well formed")
     }
 
@@ -370,11 +375,11 @@ mod tests {
     fn a_command_ends_before_it_is_too_large_but_holds_at_least_one() {
         let sized = |bytes| item(1, Kind::Replace(body(&doc! { "_id": 1, "a": "x".repeat(bytes) })));
         let items = [sized(5_000_000), sized(5_000_000), sized(5_000_000)];
-        assert_eq!(fitting(&items), 2);
+        assert_eq!(fitting(&items).0, 2);
         let items = [sized(15_000_000), sized(1)];
-        assert_eq!(fitting(&items), 1);
+        assert_eq!(fitting(&items).0, 1);
         let items: Vec<_> = (0..=MAX_STATEMENTS).map(|_| item(1, Kind::Delete)).collect();
-        assert_eq!(fitting(&items), MAX_STATEMENTS);
+        assert_eq!(fitting(&items).0, MAX_STATEMENTS);
     }
 
     #[test]

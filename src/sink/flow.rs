@@ -1,6 +1,7 @@
-//! The sink's loop: records in, batches out, one batch filling while the one before is written.
+//! The sink's loop: records in, batches out, one batch filling while those before it are written.
 
 mod repair;
+mod writing;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,10 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::repair::Repair;
+use self::writing::{Writing, Written};
 use super::{
     DRAIN_BEFORE_HAND_OVER, Metrics,
     batch::{self, Added, Batch},
@@ -22,7 +24,7 @@ use super::{
     consume::{self, Chunk, Consumer, Event},
     ddl::{self, Ddl},
     plan::{Skip, Write},
-    progress::{Partition, Place, Progress, Ticket},
+    progress::{Partition, Place, Progress},
     record::Record,
     stages::{Judged, Stages},
     write::{Target, Unwritten},
@@ -101,22 +103,6 @@ enum Filled {
     Started,
 }
 
-/// The way to MongoDB, free or busy with a batch.
-enum Writing {
-    Idle(Box<Target>),
-    Busy(JoinHandle<Written>),
-    /// A write that never came back; the loop is at its end.
-    Broken,
-}
-
-/// A batch that was written, or not.
-struct Written {
-    target: Box<Target>,
-    ticket: Ticket,
-    records: Vec<Record>,
-    outcome: Result<Unwritten, Failure>,
-}
-
 impl Flow {
     /// `memory_bytes` is what may wait in the whole sink.
     pub(super) fn new(
@@ -131,17 +117,18 @@ impl Flow {
         // A batch is not more than the rate allows in a second.
         let max_records =
             settings.max_records_per_second.map_or(max_records, |rate| max_records.min(rate as usize));
+        let limits = batch::Limits { max_records, max_bytes, max_age };
         Self {
+            batch: Batch::new(limits, settings.lanes),
             settings,
             metrics,
             stages,
-            batch: Batch::new(batch::Limits { max_records, max_bytes, max_age }),
             held: Held::default(),
-            // One batch that fills, one that is written, and one part for what is read meanwhile.
+            // One batch that fills and two that are on their way.
             max_held_bytes: consume::held_bytes(memory_bytes) / 3,
             next: None,
             backlog: VecDeque::new(),
-            writing: Writing::Idle(Box::new(target)),
+            writing: Writing::new(target),
             progress: Progress::default(),
             repair,
             not_before: None,
@@ -174,14 +161,14 @@ impl Flow {
                     return Err(failure);
                 }
             }
-            let is_idle = matches!(self.writing, Writing::Idle(_));
+            let is_idle = self.writing.is_idle();
             let age =
                 self.batch.deadline().max(self.not_before).filter(|_| is_idle && !self.batch.is_empty());
             let held = self.repair.retry_at().filter(|_| is_idle);
             tokio::select! {
                 () = stop.cancelled() => return self.drain().await,
                 event = consumer.next() => self.handle(event, ready).await?,
-                written = self.writing.finish() => self.finished(written?).await?,
+                written = self.writing.finish() => self.finished(written).await?,
                 () = until(age) => {}
                 () = until(held) => self.retry_held().await?,
                 () = until(self.commit_at) => consumer.commit(self.take_commits()),
@@ -253,12 +240,14 @@ impl Flow {
                 let has_begun = self.start_ddl();
                 return Ok(if has_begun { Filled::Started } else { Filled::AsFarAsPossible });
             }
-            if is_due || (is_full && !self.batch.is_empty()) || self.next.is_some() {
+            // A batch that is only due grows further while another is on its way.
+            let is_pressing = (is_full && !self.batch.is_empty()) || self.next.is_some();
+            if is_pressing || (is_due && self.writing.is_idle()) {
                 if self.not_before.is_some_and(|start| start > now) || !self.start_writing(now) {
                     return Ok(Filled::AsFarAsPossible);
                 }
                 match self.next.take() {
-                    Some(Next::Write(next)) => self.add(next.0, next.1, now),
+                    Some(Next::Write(next)) => self.add_or_hold(next.0, next.1, now),
                     // A change of a collection waits once more, for this batch.
                     other => self.next = other,
                 }
@@ -290,12 +279,7 @@ impl Flow {
         }
         match judged {
             Ok(Judged::Ddl(ddl)) => self.next = Some(Next::Ddl(Box::new((ddl, record)))),
-            Ok(Judged::Write(write)) if self.repair.holds(&write) => {
-                self.progress.read(&record.place);
-                self.repair.hold_behind(&write, record.clone());
-                self.batch.skip(record, now);
-            }
-            Ok(Judged::Write(write)) => self.add(write, record, now),
+            Ok(Judged::Write(write)) => self.add_or_hold(write, record, now),
             Ok(Judged::Nothing(skip)) => {
                 self.tell(&skip);
                 self.metrics.skipped.fetch_add(1, Relaxed);
@@ -311,7 +295,12 @@ impl Flow {
         Ok(())
     }
 
-    fn add(&mut self, write: Write, record: Record, now: Instant) {
+    fn add_or_hold(&mut self, write: Write, record: Record, now: Instant) {
+        if self.repair.holds(&write) {
+            self.progress.read(&record.place);
+            self.repair.hold_behind(&write, record.clone());
+            return self.batch.skip(record, now);
+        }
         match self.batch.add(write, record, now) {
             Added::Yes => {
                 if let Some(place) = self.batch.last_place() {
@@ -343,59 +332,69 @@ impl Flow {
 
     /// Starts to write the open batch; whether the way was free.
     fn start_writing(&mut self, now: Instant) -> bool {
-        let mut target = match std::mem::replace(&mut self.writing, Writing::Broken) {
-            Writing::Idle(target) => target,
-            busy => {
-                self.writing = busy;
-                return false;
-            }
-        };
-        let closed = self.batch.close(self.settings.lanes);
-        let held = std::mem::take(&mut self.held);
+        if !self.writing.takes(self.batch.split()) {
+            return false;
+        }
+        let mut closed = self.batch.close();
+        // Something may have come to be held since it was filled.
+        self.repair.hold_back(&mut closed.lanes, &closed.records);
         let ticket = self.progress.close();
         if let Some(rate) = self.settings.max_records_per_second {
             let pause = Duration::from_secs_f64(closed.records.len() as f64 / f64::from(rate));
             self.not_before = Some(now + pause);
         }
-        self.writing = Writing::Busy(tokio::spawn(async move {
-            let outcome = target.write(closed.lanes).await;
-            drop(held);
-            Written { target, ticket, records: closed.records, outcome }
-        }));
+        self.writing.start(closed, ticket, std::mem::take(&mut self.held));
         true
     }
 
     /// Begins to apply the change of a collection that is next, as a batch of its own; whether the way was free.
     fn start_ddl(&mut self) -> bool {
-        let (target, next) = match (std::mem::replace(&mut self.writing, Writing::Broken), self.next.take()) {
-            (Writing::Idle(target), Some(Next::Ddl(next))) => (target, next),
-            (writing, next) => {
-                (self.writing, self.next) = (writing, next);
+        if !self.writing.is_idle() {
+            return false;
+        }
+        let next = match self.next.take() {
+            Some(Next::Ddl(next)) => next,
+            other => {
+                self.next = other;
                 return false;
             }
         };
         let (ddl, record) = *next;
         self.progress.read(&record.place);
         let ticket = self.progress.close();
-        let settings = Arc::clone(&self.settings);
-        self.writing = Writing::Busy(tokio::spawn(async move {
+        let (settings, target) = (Arc::clone(&self.settings), self.writing.target());
+        self.writing.start_alone(async move {
             let outcome = match check_order(settings, &ddl, &record.place).await {
                 Ok(()) => ddl::run(target.client(), &ddl).await,
                 Err(failure) => Err(failure),
             };
-            Written { target, ticket, records: vec![record], outcome: outcome.map(|()| Unwritten::default()) }
-        }));
+            Written { ticket, records: vec![record], outcome: outcome.map(|()| Unwritten::default()) }
+        });
         true
     }
 
-    async fn finished(&mut self, written: Written) -> Result<(), Failure> {
-        let Written { mut target, ticket, records, outcome } = written;
-        let outcome = match outcome {
-            Ok(unwritten) => self.repair.batch(unwritten, records, &mut self.stages, &mut target).await,
+    /// Brings a batch to its end. After a failure nothing is on its way any more.
+    async fn finished(&mut self, written: Result<Written, Failure>) -> Result<(), Failure> {
+        let outcome = match written {
+            Ok(written) => self.conclude(written).await,
             Err(failure) => Err(failure),
         };
-        self.writing = Writing::Idle(target);
-        outcome?;
+        if outcome.is_err() {
+            self.writing.wind_up().await;
+        }
+        outcome
+    }
+
+    async fn conclude(&mut self, written: Written) -> Result<(), Failure> {
+        let Written { ticket, records, outcome } = written;
+        let mut unwritten = outcome?;
+        let target = self.writing.target();
+        if !unwritten.given_back.is_empty() {
+            let mut lanes = std::mem::take(&mut unwritten.given_back);
+            self.repair.hold_back(&mut lanes, &records);
+            unwritten.extend(target.write(lanes).await?);
+        }
+        self.repair.batch(unwritten, records, &mut self.stages, &target).await?;
         self.repair.wait(ticket);
         self.release();
         self.metrics.batches.fetch_add(1, Relaxed);
@@ -404,10 +403,8 @@ impl Flow {
 
     /// Tries again what waits for another document.
     async fn retry_held(&mut self) -> Result<(), Failure> {
-        if let Writing::Idle(target) = &mut self.writing {
-            self.repair.retry_held(&mut self.stages, target).await?;
-            self.release();
-        }
+        self.repair.retry_held(&mut self.stages, &self.writing.target()).await?;
+        self.release();
         Ok(())
     }
 
@@ -447,10 +444,10 @@ impl Flow {
         Err(Failure::retry("partitions went elsewhere, and MongoDB did not take their records in time"))
     }
 
-    /// Waits for the batch that is being written, if there is one.
+    /// Waits for the batches that are being written.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
-        if matches!(self.writing, Writing::Busy(_)) {
-            let written = self.writing.finish().await?;
+        while !self.writing.is_idle() {
+            let written = self.writing.finish().await;
             self.finished(written).await?;
         }
         Ok(())
@@ -462,26 +459,6 @@ impl Flow {
         for backlog in &mut self.backlog {
             let records: Vec<_> = backlog.records.by_ref().filter(|record| is_kept(&record.place)).collect();
             backlog.records = records.into_iter();
-        }
-    }
-}
-
-impl Writing {
-    /// Returns when the batch that is being written is; never, if there is none. Cancel-safe.
-    async fn finish(&mut self) -> Result<Written, Failure> {
-        let outcome = match self {
-            Self::Busy(task) => task.await,
-            Self::Idle(_) | Self::Broken => std::future::pending().await,
-        };
-        outcome.map_err(|error| {
-            *self = Self::Broken;
-            Failure::retry(format!("writing a batch broke off: {error}"))
-        })
-    }
-
-    fn abort(&self) {
-        if let Self::Busy(task) = self {
-            task.abort();
         }
     }
 }

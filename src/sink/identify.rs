@@ -5,6 +5,9 @@
 //! The other way round holds only while [`FoldKey::is_exact`]: numbers meet in their nearest double, so big whole
 //! numbers and decimals may meet without being equal, and whoever folds has to compare the bytes then.
 
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 use smallvec::{SmallVec, smallvec};
 
 use crate::raw::{Document, Element, Error as RawError, Writer, kind};
@@ -124,6 +127,11 @@ impl Id {
 const MAX_EXACT: u64 = 1 << 53;
 
 impl FoldKey {
+    /// The same for equal keys, and as good as never for others.
+    pub fn hash(&self) -> u64 {
+        FixedState::default().hash_one(&self.bytes)
+    }
+
     fn push(&mut self, element: Element<'_>) -> Result<(), RawError> {
         match element.kind {
             kind::INT32 | kind::INT64 => {

@@ -194,7 +194,6 @@ struct Way {
     target: Target,
     repair: Repair,
     batch: Batch,
-    lanes: usize,
     records: u64,
 }
 
@@ -203,11 +202,11 @@ impl Way {
         let Context { settings, group, watched, metrics, stop, .. } = context;
         let watched = watched.iter().filter(|(mongodb, _)| *mongodb == settings.mongodb);
         let stages = Stages::new(Arc::clone(settings), watched.map(|(_, watched)| watched.clone()).collect());
-        let target = Target::new(client, Arc::clone(settings), Arc::clone(metrics), stop.clone());
+        let target = Target::new(client, Arc::clone(settings), Arc::clone(metrics), stop);
         let repair = Repair::new(settings, DeadLetters::new(settings, group, metrics)?);
         let config::Batch { max_records, max_bytes, max_age } = settings.batch;
-        let batch = Batch::new(Limits { max_records, max_bytes, max_age });
-        Ok(Self { stages, target, repair, batch, lanes: settings.lanes, records: 0 })
+        let batch = Batch::new(Limits { max_records, max_bytes, max_age }, settings.lanes);
+        Ok(Self { stages, target, repair, batch, records: 0 })
     }
 
     /// The letters of one partition, and what came after them with the same keys.
@@ -282,9 +281,10 @@ impl Way {
     }
 
     async fn write(&mut self) -> Result<(), Failure> {
-        let closed = self.batch.close(self.lanes);
+        let mut closed = self.batch.close();
+        self.repair.hold_back(&mut closed.lanes, &closed.records);
         let unwritten = self.target.write(closed.lanes).await?;
-        self.repair.batch(unwritten, closed.records, &mut self.stages, &mut self.target).await
+        self.repair.batch(unwritten, closed.records, &mut self.stages, &self.target).await
     }
 
     /// Until nothing is held any more.
@@ -292,7 +292,7 @@ impl Way {
         self.write().await?;
         while let Some(at) = self.repair.retry_at() {
             tokio::time::sleep_until(at.into()).await;
-            self.repair.retry_held(&mut self.stages, &mut self.target).await?;
+            self.repair.retry_held(&mut self.stages, &self.target).await?;
         }
         Ok(())
     }

@@ -172,9 +172,9 @@ mod tests {
         let namespace = Arc::new(Namespace { db: "d".into(), coll: "c".into() });
         let write = Write { namespace, key: filter.fold_key().expect("sound"), filter, kind };
         let mut batch =
-            Batch::new(Limits { max_records: 9, max_bytes: 9, max_age: std::time::Duration::ZERO });
+            Batch::new(Limits { max_records: 9, max_bytes: 9, max_age: std::time::Duration::ZERO }, 1);
         assert!(matches!(batch.add(write, record, Instant::now()), super::super::batch::Added::Yes));
-        batch.close(1).lanes.remove(0).items.remove(0)
+        batch.close().lanes.remove(0).items.remove(0)
     }
 
     fn read(bytes: &[u8]) -> bson::Document {

@@ -1,12 +1,16 @@
 //! Closed batches → MongoDB.
 //!
-//! Assumes that batches come one after the other. Promises that `Ok` means that all of a batch is written as the write
+//! Assumes that batches come one after the other, or in turn. Promises that `Ok` means that all of a batch is written as the write
 //! concern says, but for what it returns: the statements that the server refuses and the sink tolerates, and those that
 //! met another document's unique value. What passes by itself is tried again here; what does not, and is not tolerated,
 //! is a [`Failure`] that names record, namespace and the server's code, never a document.
 //!
-//! Lanes run at once, each with one command in flight. Statements that meet another document's unique value wait until
-//! all lanes are done and are then tried one by one in the order of their records: their holder may have given it up.
+//! Lanes run at once, each with one command in flight. The next batch may be written behind this one, lane by lane: one
+//! of its lanes begins when the same lane of this batch is written, and is given back if that cannot be. Statements that
+//! meet another document's unique value wait until all lanes are done and are then tried one by one in the order of their
+//! records: their holder may have given it up.
+
+mod collections;
 
 use std::{
     cmp::Ordering,
@@ -17,15 +21,16 @@ use std::{
 
 use futures_util::future::join_all;
 use mongodb::{Client, bson::RawDocumentBuf, error::ErrorKind};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use self::collections::Collections;
 use super::{
     Metrics,
     batch::{Item, Lane, Statement},
-    catalog,
     command::{self, Manner, Verb},
     progress::Place,
-    shards::ShardKey,
+    turn::Turn,
     verdict::{self, Reason},
 };
 use crate::{
@@ -39,14 +44,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same while the daemon stops.
 const PATIENCE_WHILE_STOPPING: Duration = Duration::from_secs(3);
-/// Batches for which inserts go as replaces once most of them met a document that was there: a replay.
-const REPLAY_BATCHES: u32 = 20;
 /// Deletes of one command that look for a document under another shard key: each asks every shard.
 const MAX_STALE: usize = 500;
-/// Collections whose shard keys are remembered.
-const MAX_REMEMBERED: usize = 10_000;
-/// Fewer inserts say nothing about the rest.
-const MIN_INSERTS: usize = 10;
 
 /// Where a sink writes.
 pub struct Target {
@@ -54,11 +53,11 @@ pub struct Target {
     settings: Arc<config::Sink>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-    /// How the collections are sharded that were written to.
-    shard_keys: HashMap<Arc<Namespace>, ShardKey>,
-    /// Collections in which inserts meet what is there, and for how many more batches to expect that.
-    replayed: HashMap<Arc<Namespace>, u32>,
+    collections: Mutex<Collections>,
 }
+
+/// Inserts sent and inserts that met a document, by collection.
+type Inserts = HashMap<Arc<Namespace>, (usize, usize)>;
 
 /// What of a batch is not written.
 #[derive(Debug, Default)]
@@ -67,13 +66,30 @@ pub struct Unwritten {
     pub refused: Vec<(Item, Reason)>,
     /// What met another document's unique value, and still does when tried again in the order of the records.
     pub conflicts: Vec<(Item, Reason)>,
+    /// Lanes that were not begun, because something of the same lane of the batch before is not written.
+    pub given_back: Vec<Lane>,
 }
 
 impl Unwritten {
     /// Whether all is written.
     pub fn is_empty(&self) -> bool {
-        self.refused.is_empty() && self.conflicts.is_empty()
+        self.refused.is_empty() && self.conflicts.is_empty() && self.given_back.is_empty()
     }
+
+    /// Adds what is left of others.
+    pub fn extend(&mut self, others: Self) {
+        self.refused.extend(others.refused);
+        self.conflicts.extend(others.conflicts);
+        self.given_back.extend(others.given_back);
+    }
+}
+
+/// How a lane ended.
+enum Ended {
+    /// Written but for this, and how many statements it had.
+    Written(Left, usize),
+    /// Not begun.
+    GivenBack(Lane),
 }
 
 /// What a lane could not bring to an end by itself.
@@ -82,8 +98,14 @@ struct Left {
     refused: Vec<(Item, Reason)>,
     conflicts: Vec<(Item, Reason)>,
     failure: Option<(Place, Failure)>,
-    /// Inserts sent and inserts that met a document, by collection.
-    inserts: HashMap<Arc<Namespace>, (usize, usize)>,
+    inserts: Inserts,
+}
+
+impl Left {
+    /// Whether all of the lane is written.
+    fn is_empty(&self) -> bool {
+        self.refused.is_empty() && self.conflicts.is_empty() && self.failure.is_none()
+    }
 }
 
 impl Target {
@@ -92,9 +114,9 @@ impl Target {
         client: Client,
         settings: Arc<config::Sink>,
         metrics: Arc<Metrics>,
-        stop: CancellationToken,
+        stop: &CancellationToken,
     ) -> Self {
-        Self { client, settings, metrics, stop, shard_keys: HashMap::new(), replayed: HashMap::new() }
+        Self { client, settings, metrics, stop: stop.child_token(), collections: Mutex::default() }
     }
 
     /// The deployment.
@@ -110,39 +132,45 @@ impl Target {
         let overridden = self.settings.overrides.iter().map(|over| &over.handling);
         for handling in std::iter::once(&self.settings.handling).chain(overridden) {
             let Some(Ok(namespace)) = handling.namespace.literal().map(Namespace::parse) else { continue };
-            self.look_up(&namespace).await?.check_settings(handling, &namespace)?;
+            collections::look_up(&self.client, &namespace).await?.check_settings(handling, &namespace)?;
         }
         Ok(())
     }
 
-    /// Writes a whole batch.
+    /// Loses its patience early from now on, as when the daemon stops.
+    pub fn hurry(&self) {
+        self.stop.cancel();
+    }
+
+    /// Writes a whole batch, while no other is on its way.
     ///
     /// # Errors
     /// When some of it cannot be written, and that is not tolerated. The rest is, as far as possible.
-    pub async fn write(&mut self, mut lanes: Vec<Lane>) -> Result<Unwritten, Failure> {
-        let documents: usize = lanes.iter().map(|lane| lane.items.len()).sum();
-        // Neighbours mostly share their collection.
-        let mut last: Option<(Arc<Namespace>, ShardKey)> = None;
-        for item in lanes.iter_mut().flat_map(|lane| &mut lane.items) {
-            self.expect_replay(item);
-            let key = match &last {
-                Some((namespace, key)) if Arc::ptr_eq(namespace, &item.namespace) => key,
-                _ => {
-                    let key = self.shard_key(item).await?;
-                    &last.insert((Arc::clone(&item.namespace), key)).1
-                }
-            };
-            if !key.is_empty() {
-                key.complete(item)?;
-            }
-        }
-        let outcomes = join_all(lanes.into_iter().map(|lane| self.write_lane(lane))).await;
+    pub async fn write(&self, lanes: Vec<Lane>) -> Result<Unwritten, Failure> {
+        self.write_in_turn(lanes.into_iter().map(|lane| (lane, Turn::default())).collect()).await
+    }
+
+    /// Writes a batch, each lane when its turn comes.
+    ///
+    /// # Errors
+    /// As for [`Self::write`].
+    pub async fn write_in_turn(&self, mut lanes: Vec<(Lane, Turn)>) -> Result<Unwritten, Failure> {
+        let items = lanes.iter_mut().flat_map(|(lane, _)| &mut lane.items);
+        self.collections.lock().await.prepare(items, &self.client, &self.settings).await?;
         let mut unwritten = Unwritten::default();
         let mut conflicts = Vec::new();
         let mut failures = Vec::new();
-        let mut inserts: HashMap<Arc<Namespace>, (usize, usize)> = HashMap::new();
-        for left in outcomes {
-            let left = left?;
+        let mut inserts = Inserts::new();
+        let mut written = 0;
+        for lane in join_all(lanes.into_iter().map(|(lane, turn)| self.write_next(lane, turn))).await {
+            let (left, count) = match lane? {
+                Ended::Written(left, count) => (left, count),
+                Ended::GivenBack(lane) => {
+                    unwritten.given_back.push(lane);
+                    continue;
+                }
+            };
+            written += count;
             unwritten.refused.extend(left.refused);
             conflicts.extend(left.conflicts);
             failures.extend(left.failure);
@@ -151,67 +179,33 @@ impl Target {
                 *counts = (counts.0 + sent, counts.1 + met);
             }
         }
-        self.learn(inserts);
+        self.collections.lock().await.learn(inserts);
         // Of several, the one that the operator meets first in the topic.
         if let Some((_, failure)) = failures.into_iter().min_by(|(a, _), (b, _)| a.cmp(b)) {
             return Err(failure);
         }
         self.settle(conflicts, &mut unwritten).await?;
-        let written = documents - unwritten.refused.len() - unwritten.conflicts.len();
+        written -= unwritten.refused.len() + unwritten.conflicts.len();
         self.metrics.documents.fetch_add(written as u64, Relaxed);
         Ok(unwritten)
     }
 
-    /// How an item's collection is sharded. One that is written to for the first time is looked at, and created if it is to
-    /// be a time series.
-    async fn shard_key(&mut self, item: &Item) -> Result<ShardKey, Failure> {
-        let namespace = &item.namespace;
-        if let Some(key) = self.shard_keys.get(namespace) {
-            return Ok(key.clone());
+    /// Writes a lane when its turn comes, and lets the one behind it begin if all of it is written.
+    async fn write_next(&self, lane: Lane, mut turn: Turn) -> Result<Ended, Failure> {
+        if !turn.comes().await {
+            return Ok(Ended::GivenBack(lane));
         }
-        let handling = self.settings.handling(&item.place.partition.topic);
-        if let Some(time_series) = &handling.time_series {
-            catalog::create_time_series(&self.client, namespace, time_series).await?;
+        let count = lane.items.len();
+        let left = self.write_lane(lane).await?;
+        if left.is_empty() {
+            turn.pass_on();
         }
-        let key = self.look_up(namespace).await?;
-        if !key.is_empty() {
-            tracing::info!(sink = self.settings.name, %namespace, ?key, "the target is sharded");
-        }
-        if self.shard_keys.len() >= MAX_REMEMBERED {
-            self.shard_keys.clear();
-        }
-        self.shard_keys.insert(Arc::clone(namespace), key.clone());
-        Ok(key)
-    }
-
-    async fn look_up(&self, namespace: &Namespace) -> Result<ShardKey, Failure> {
-        Ok(match catalog::shard_key(&self.client, namespace).await? {
-            catalog::ShardKey::Fields(paths) => ShardKey::new(&paths),
-            catalog::ShardKey::None | catalog::ShardKey::Unknown => ShardKey::default(),
-        })
-    }
-
-    /// An insert into a collection that is being replayed costs less as a replace at once.
-    fn expect_replay(&self, item: &mut Item) {
-        if matches!(item.statement, Statement::Insert(_)) && self.replayed.contains_key(&item.namespace) {
-            item.statement.insert_to_replace();
-        }
-    }
-
-    fn learn(&mut self, inserts: HashMap<Arc<Namespace>, (usize, usize)>) {
-        self.replayed.retain(|_, batches| {
-            *batches -= 1;
-            *batches > 0
-        });
-        for (namespace, (sent, met)) in inserts {
-            if sent >= MIN_INSERTS && met * 2 > sent {
-                self.replayed.insert(namespace, REPLAY_BATCHES);
-            }
-        }
+        Ok(Ended::Written(left, count))
     }
 
     async fn write_lane(&self, lane: Lane) -> Result<Left, Failure> {
-        let Lane { mut items, is_ordered } = lane;
+        let is_ordered = lane.is_ordered();
+        let mut items = lane.items;
         let mut left = Left::default();
         let mut backoff = new_backoff();
         let began = Instant::now();
@@ -269,7 +263,7 @@ impl Target {
                     round.again.push(item);
                     continue;
                 }
-                Answer::Refused(verdict, reason) => (verdict, reason),
+                Answer::Refused(verdict, reason) => (verdict, *reason),
             };
             match verdict {
                 verdict::Item::Again => round.passed_by_itself = true,
@@ -317,9 +311,10 @@ impl Target {
             // Neighbours, because an ordered lane is not sorted.
             let same = rest.iter().take_while(|item| by_namespace_and_verb(first, item).is_eq()).count();
             let start = answers.len();
+            let (count, bytes) = command::fitting(&rest[..same]);
             let sent;
-            (sent, rest) = rest.split_at(command::fitting(&rest[..same]));
-            let command = || command::build(verb, &first.namespace, sent, self.manner(is_ordered));
+            (sent, rest) = rest.split_at(count);
+            let command = || command::build(verb, &first.namespace, sent, bytes, self.manner(is_ordered));
             let reply = match self.send(&first.namespace, &first.place, command).await {
                 Ok(reply) => reply,
                 // It may be about one of many statements: ask for each.
@@ -353,7 +348,8 @@ impl Target {
     ) -> Result<(), Failure> {
         for item in items {
             let alone = std::slice::from_ref(item);
-            let command = || command::build(verb, &item.namespace, alone, self.manner(is_ordered));
+            let (_, bytes) = command::fitting(alone);
+            let command = || command::build(verb, &item.namespace, alone, bytes, self.manner(is_ordered));
             let reply = self.send(&item.namespace, &item.place, command).await?;
             self.read_answers(alone, &reply, answers).await?;
             if is_ordered && !reply.refused.is_empty() {
@@ -375,7 +371,7 @@ impl Target {
         for refused in &reply.refused {
             let Some(item) = sent.get(refused.index) else { continue };
             let verdict = verdict::of_item(refused.code, &item.statement, refused.is_on_id);
-            answers[start + refused.index] = Answer::Refused(verdict, Reason::from(refused));
+            answers[start + refused.index] = Answer::Refused(verdict, Box::new(Reason::from(refused)));
         }
         let missed = sent.len().saturating_sub(reply.refused.len() + reply.touched);
         if missed == 0 || sent.first().is_none_or(|item| Verb::of(&item.statement) != Verb::Update) {
@@ -385,7 +381,7 @@ impl Target {
         for (item, answer) in sent.iter().zip(&mut answers[start..]) {
             let must_exist = item.statement.missing() == Some(MissingDocument::Fail);
             if must_exist && matches!(answer, Answer::Done) && self.find(item).await?.is_none() {
-                *answer = Answer::Refused(verdict::Item::Stop, Reason::missing());
+                *answer = Answer::Refused(verdict::Item::Stop, Box::new(Reason::missing()));
             }
         }
         Ok(())
@@ -439,7 +435,7 @@ impl Target {
             conflicts.sort_by(|(a, _), (b, _)| a.place.cmp(&b.place));
             let mut still = Vec::new();
             for (item, _) in conflicts {
-                let lane = Lane { items: vec![item], is_ordered: false };
+                let lane = Lane { items: vec![item], number: Some(0) };
                 let left = Box::pin(self.write_lane(lane)).await?;
                 if let Some((_, failure)) = left.failure {
                     return Err(failure);
@@ -516,12 +512,12 @@ impl Target {
     }
 }
 
-/// What the server says to an item.
+/// What the server says to an item. Small, because there is one for each.
 enum Answer {
     /// It is written.
     Done,
     /// Not now.
-    Refused(verdict::Item, Reason),
+    Refused(verdict::Item, Box<Reason>),
     /// It was not asked.
     NotSent,
 }

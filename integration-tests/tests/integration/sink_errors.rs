@@ -231,6 +231,58 @@ async fn unique_values_may_change_hands_within_a_batch_and_between_partitions() 
     .await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_held_record_is_never_overtaken_by_it() -> Result<()> {
+    Scene::play(servers::shared().await?, "overtaken", async |scene| {
+        let stage = Stage::set(scene, 2).await?;
+        let index = mongodb::IndexModel::builder()
+            .keys(doc! { "n": 1 })
+            .options(mongodb::options::IndexOptions::builder().unique(true).build())
+            .build();
+        scene.copied("c").create_index(index).await?;
+        scene.copied("c").insert_many([rawdoc! { "_id": 1, "n": 10 }, rawdoc! { "_id": 2, "n": 20 }]).await?;
+        let other = |id: i32, n: &str| (Some(b"other".to_vec()), entry(id, n).1);
+        // The sink reads all of it at once and has batches of one record, so that those behind the one that is held are on
+        // their way or waiting when it comes to be held. In the end each document has the state of its last record.
+        let many = (100..140).map(|id| other(id, &id.to_string()));
+        let held = [other(3, "20"), other(4, "40"), other(3, "33")];
+        stage.send(held.into_iter().chain(many).collect()).await?;
+        let mut daemon = scene.daemon(&scene.config(&scene.sink(
+            "value = \"document\"\nunique_conflict_timeout = \"60s\"\n\
+             [sinks.copy.batch]\nmax_records = 1\n[sinks.copy.errors]\ntolerance = \"data\"",
+        )))?;
+        daemon.start_ready().await?;
+        daemon.logged(&["another document has the value of a unique index"], SOON).await?;
+        wait::until("what needs not wait", SOON, async || {
+            Ok((stage.copied(doc! { "_id": { "$gte": 100 } }).await? == 40).then_some(()))
+        })
+        .await?;
+        // What both come to has no need of the value that is taken.
+        wait::until("the last state", SOON, async || {
+            Ok((stage.copied(doc! { "_id": 3, "n": 33 }).await? == 1).then_some(()))
+        })
+        .await?;
+        stage.send(vec![(Some(b"same key".to_vec()), entry(2, "99").1)]).await?;
+        wait::until("the value given up", SOON, async || {
+            Ok((stage.copied(doc! { "_id": 2, "n": 99 }).await? == 1).then_some(()))
+        })
+        .await?;
+        wait::until("nothing that is held", SOON, async || {
+            Ok((daemon.metrics().await?.sum("millrace_sink_held_records", "copy") == Some(0.0)).then_some(()))
+        })
+        .await?;
+        stage.arrives(44).await?;
+        ensure!(
+            stage.copied(doc! { "_id": 3, "n": 33 }).await? == 1,
+            "an older record was written over a newer one"
+        );
+        ensure!(stage.copied(doc! { "_id": 4, "n": 40 }).await? == 1);
+        ensure!(daemon.metrics().await?.sum("millrace_sink_dead_letters_total", "copy") == Some(0.0));
+        daemon.terminate().await
+    })
+    .await
+}
+
 async fn all_copied(scene: &Scene) -> Result<Vec<RawDocumentBuf>> {
     let mut cursor = scene.copied("c").find(doc! {}).await?;
     let mut found = Vec::new();

@@ -3,18 +3,19 @@
 //! A statement that stands for several records is taken apart into them, and each is tried by itself, in order: what is
 //! sound is written, and what is not becomes a dead letter, if the settings tolerate it. A record that meets another
 //! document's unique value is held, with all that follows for its document, while other partitions catch up; they may
-//! bring the write that gives the value up. Nothing is committed past a held record, or a letter that has not arrived.
+//! bring the write that gives the value up. All that is held of a document is first tried as what it comes to, for which
+//! the value may not be needed any more: so a replay of changes that were written before passes, in which another document
+//! has the value by now. Nothing is committed past a held record, or a letter that has not arrived.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use super::super::{
-    batch::{Added, Batch, Limits},
+    batch::{Added, Batch, Item, Lane, Limits},
     dead_letter::{DeadLetters, Letter},
-    identify,
     plan::Write,
     progress::{Partition, Ticket},
     record::Record,
@@ -48,7 +49,9 @@ pub(in crate::sink) struct Repair {
     waiting: Vec<Ticket>,
 }
 
-type Key = (Arc<Namespace>, identify::Bytes);
+/// A collection, and the hash of what a document's writes fold by. That two documents share one is as good as impossible,
+/// and then one waits for the other.
+type Key = (Arc<Namespace>, u64);
 
 struct Held {
     record: Record,
@@ -98,6 +101,24 @@ impl Repair {
         self.hold(key_of(write), record);
     }
 
+    /// Takes what is about documents of which a record is held out of lanes that were not begun, and holds the records
+    /// that it was made of.
+    pub(in crate::sink) fn hold_back(&mut self, lanes: &mut Vec<Lane>, records: &[Record]) {
+        if self.keys.is_empty() {
+            return;
+        }
+        for lane in &mut *lanes {
+            let keys = &self.keys;
+            let held: Vec<_> = lane.items.extract_if(.., |item| keys.contains(&key_of_item(item))).collect();
+            for item in held {
+                for record in item.records.iter().filter_map(|index| records.get(index)) {
+                    self.hold(key_of_item(&item), record.clone());
+                }
+            }
+        }
+        lanes.retain(|lane| !lane.items.is_empty());
+    }
+
     fn hold(&mut self, key: Key, record: Record) {
         let deadline = Instant::now() + self.settings.unique_conflict_timeout;
         self.held_bytes += record.len();
@@ -117,7 +138,7 @@ impl Repair {
         unwritten: Unwritten,
         records: Vec<Record>,
         stages: &mut Stages,
-        target: &mut Target,
+        target: &Target,
     ) -> Result<(), Failure> {
         // By record, because partition order is the order that counts. A statement of a single record needs no second
         // try, unless the value that it met has been given up since.
@@ -144,12 +165,7 @@ impl Repair {
     }
 
     /// Writes one record by itself, or behind what is held of its document.
-    async fn alone(
-        &mut self,
-        record: Record,
-        stages: &mut Stages,
-        target: &mut Target,
-    ) -> Result<(), Failure> {
+    async fn alone(&mut self, record: Record, stages: &mut Stages, target: &Target) -> Result<(), Failure> {
         match self.write_alone(&record, stages, target).await? {
             Alone::Written => Ok(()),
             Alone::Refused(letter) => self.letters.add(letter),
@@ -170,7 +186,7 @@ impl Repair {
         &self,
         record: &Record,
         stages: &mut Stages,
-        target: &mut Target,
+        target: &Target,
     ) -> Result<Alone, Failure> {
         let write = match stages.judge(record) {
             Ok(Judged::Write(write)) => write,
@@ -181,11 +197,11 @@ impl Repair {
         if self.keys.contains(&key) {
             return Ok(Alone::Conflict(key, Reason::of_code(DUPLICATE_KEY)));
         }
-        let mut batch = Batch::new(ALONE);
+        let mut batch = Batch::new(ALONE, 1);
         if let Added::CloseFirst(_) = batch.add(write, record.clone(), Instant::now()) {
             return Err(Failure::retry(format!("{}: an empty batch took no record", record.place)));
         }
-        let Unwritten { refused, conflicts } = target.write(batch.close(1).lanes).await?;
+        let Unwritten { refused, conflicts, .. } = target.write(batch.close().lanes).await?;
         if let Some((_, reason)) = refused.into_iter().next() {
             return Ok(Alone::Refused(Letter::refused(record.clone(), &reason)));
         }
@@ -193,15 +209,39 @@ impl Repair {
         Ok(conflict.map_or(Alone::Written, |(_, reason)| Alone::Conflict(key, reason)))
     }
 
+    /// Writes what the held records of one document come to, if they can be one statement and nothing is in its way; whether
+    /// that is done.
+    async fn write_together(
+        &self,
+        held: &[Held],
+        stages: &mut Stages,
+        target: &Target,
+    ) -> Result<bool, Failure> {
+        let mut batch = Batch::new(ALONE, 1);
+        for Held { record, .. } in held {
+            let Ok(Judged::Write(write)) = stages.judge(record) else { return Ok(false) };
+            if let Added::CloseFirst(_) = batch.add(write, record.clone(), Instant::now()) {
+                return Ok(false);
+            }
+        }
+        Ok(target.write(batch.close().lanes).await?.is_empty())
+    }
+
     /// Tries what is held, in order; gives the verdict on what has waited long enough.
     pub(in crate::sink) async fn retry_held(
         &mut self,
         stages: &mut Stages,
-        target: &mut Target,
+        target: &Target,
     ) -> Result<(), Failure> {
         let (held, bytes) = (std::mem::take(&mut self.held), std::mem::take(&mut self.held_bytes));
         self.keys.clear();
-        for entry in held {
+        let mut alone = Vec::new();
+        for of_one in by_document(held) {
+            if of_one.len() == 1 || !self.write_together(&of_one, stages, target).await? {
+                alone.extend(of_one);
+            }
+        }
+        for entry in alone {
             let is_due = entry.deadline <= Instant::now() || bytes > MAX_HELD_BYTES;
             let is_first = !self.keys.contains(&entry.key);
             match self.write_alone(&entry.record, stages, target).await? {
@@ -251,6 +291,24 @@ impl Repair {
 
 const DUPLICATE_KEY: i32 = 11000;
 
+/// The held records of each document, in the order of its first one.
+fn by_document(held: Vec<Held>) -> Vec<Vec<Held>> {
+    let mut documents: Vec<Vec<Held>> = Vec::new();
+    let mut known = HashMap::new();
+    for entry in held {
+        let index = *known.entry(entry.key.clone()).or_insert(documents.len());
+        if index == documents.len() {
+            documents.push(Vec::new());
+        }
+        documents[index].push(entry);
+    }
+    documents
+}
+
 fn key_of(write: &Write) -> Key {
-    (Arc::clone(&write.namespace), write.key.bytes.clone())
+    (Arc::clone(&write.namespace), write.key.hash())
+}
+
+fn key_of_item(item: &Item) -> Key {
+    (Arc::clone(&item.namespace), item.key_hash)
 }
