@@ -389,6 +389,10 @@ impl Flow {
         let Written { ticket, records, outcome } = written;
         let mut unwritten = outcome?;
         let target = self.writing.target();
+        if !unwritten.is_empty() {
+            // It would only be given back as well.
+            self.writing.let_nothing_follow();
+        }
         if !unwritten.given_back.is_empty() {
             let mut lanes = std::mem::take(&mut unwritten.given_back);
             self.repair.hold_back(&mut lanes, &records);

@@ -75,6 +75,11 @@ impl Writing {
         }));
     }
 
+    /// The next batch starts when nothing is on its way.
+    pub(super) fn let_nothing_follow(&mut self) {
+        self.ends = None;
+    }
+
     /// Starts something else that takes a batch's place, while nothing else is on its way.
     pub(super) fn start_alone(&mut self, work: impl Future<Output = Written> + Send + 'static) {
         self.ends = None;
