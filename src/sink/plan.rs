@@ -201,6 +201,9 @@ fn with_id(id: &Id, body: &Body) -> Body {
 /// Whether insert and replace would refuse the document or rewrite it: a name with `$` in front at the top is taken
 /// for an operator, and an empty timestamp at the top becomes the server's time.
 pub fn needs_literal(document: Document<'_>) -> Result<bool, RawError> {
+    if !has_byte_of_literal(document.as_bytes()) {
+        return Ok(false);
+    }
     for element in document.elements() {
         let element = element?;
         let is_empty_time =
@@ -210,6 +213,15 @@ pub fn needs_literal(document: Document<'_>) -> Result<bool, RawError> {
         }
     }
     Ok(false)
+}
+
+/// Whether there is a `$` or the kind of timestamps anywhere. Most documents have neither, and need not be walked.
+fn has_byte_of_literal(bytes: &[u8]) -> bool {
+    let is_one = |byte: u8| (byte == b'$') | (byte == kind::TIMESTAMP);
+    // A block is looked through without branches, by the processor's wide registers.
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let has_one = |block: &[u8; 32]| block.iter().fold(false, |found, byte| found | is_one(*byte));
+    blocks.iter().any(has_one) || rest.iter().any(|byte| is_one(*byte))
 }
 
 #[cfg(test)]
@@ -325,6 +337,9 @@ mod tests {
         for (full, expected) in [
             (doc! { "_id": 1, "$a": 1 }, "literal"),
             (doc! { "_id": 1, "t": zero.clone() }, "literal"),
+            (doc! { "_id": 1, "long": "x".repeat(100), "$a": 1 }, "literal"),
+            (doc! { "_id": 1, "long": "x".repeat(100), "t": zero.clone() }, "literal"),
+            (doc! { "_id": 0x11, "text": "a $ and a \u{11}", "longer": "x".repeat(100) }, "insert"),
             (doc! { "_id": zero.clone() }, "insert"),
             (doc! { "_id": 1, "deep": { "t": zero, "$a": 1 } }, "insert"),
             (doc! { "_id": 1, "a$": 1, "b.c": 2, "": 3 }, "insert"),

@@ -37,11 +37,17 @@ async fn a_second_signal_ends_a_stop_that_cannot_drain() -> Result<()> {
         let limits = "[limits]\nshutdown_timeout = \"10m\"\n";
         let mut daemon = scene.daemon(&scene.config(&(scene.source("") + limits)))?;
         daemon.start_ready().await?;
-        let mut load = scene.load(|plan| plan.operations = 5_000);
-        load.reach(200).await?;
+        // A topic that is known: while one has yet to be created, nothing is on its way.
+        let topic = format!("{}.late", scene.pair.database);
+        servers::create_topic(&scene.addresses.kafka, &topic, 1).await?;
+        scene.original("late").insert_one(&bson::rawdoc! { "_id": 0 }).await?;
+        wait::until("the first record", SOON, async || {
+            let records = topic::read(&scene.addresses.kafka, vec![topic.clone()]).await?;
+            Ok((records.len() == 1).then_some(()))
+        })
+        .await?;
         kafka.stop()?;
         // What is written now cannot be acknowledged.
-        load.stop().await?;
         scene.original("late").insert_one(&bson::rawdoc! { "_id": 1 }).await?;
         wait::until("a record that is on its way", SOON, async || {
             let in_flight = daemon.metrics().await?.sum("millrace_source_in_flight_bytes", "");

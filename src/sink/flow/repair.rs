@@ -224,7 +224,10 @@ impl Repair {
                 return Ok(false);
             }
         }
-        Ok(target.write(batch.close().lanes).await?.is_empty())
+        let lanes = batch.close().lanes;
+        // Of several statements one could be written and the next not; then all would be tried again.
+        let is_one = matches!(&lanes[..], [lane] if lane.items.len() == 1);
+        Ok(is_one && target.write(lanes).await?.is_empty())
     }
 
     /// Tries what is held, in order; gives the verdict on what has waited long enough.

@@ -27,8 +27,10 @@ pub fn plan(event: Event, handling: &Handling) -> Result<Action, Error> {
         return Ok(Action::Write(Filter::Id(id), Kind::Delete));
     }
     if let Some(full) = event.full_document() {
-        let full_id =
-            full.get("_id").map_err(Error::Malformed)?.map(|_| Id::of(full, "fullDocument")).transpose()?;
+        let full_id = match Id::of(full, "fullDocument") {
+            Err(identify::Error::Missing(_)) => None,
+            id => Some(id?),
+        };
         let has_own_id = full_id.is_some();
         let id = agree(key_id, full_id)?;
         let body = event.into_full_document().expect("it was there a moment ago");
