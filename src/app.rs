@@ -65,6 +65,8 @@ pub async fn run(
 
     let failed = loop {
         tokio::select! {
+            // First of all: halves that end because they were told to must not look as if they ended by themselves.
+            biased;
             () = stop.cancelled() => break false,
             () = &mut idle => {
                 tracing::info!("everything that was there has been moved");
