@@ -39,6 +39,18 @@ impl<'a> Stage<'a> {
         database.run_command(command).await.map(drop).context("collMod")
     }
 
+    /// Lets no two documents have the same `n`, and begins with two.
+    async fn make_unique(&self) -> Result<()> {
+        let collection = self.scene.copied("c");
+        let index = mongodb::IndexModel::builder()
+            .keys(doc! { "n": 1 })
+            .options(mongodb::options::IndexOptions::builder().unique(true).build())
+            .build();
+        collection.create_index(index).await?;
+        collection.insert_many([rawdoc! { "_id": 1, "n": 10 }, rawdoc! { "_id": 2, "n": 20 }]).await?;
+        Ok(())
+    }
+
     fn daemon(&self, errors: &str) -> Result<Daemon> {
         let letters = &self.letters;
         let tables =
@@ -197,12 +209,7 @@ async fn a_sink_stops_rather_than_lose_a_record_or_drain_a_topic_into_dead_lette
 async fn unique_values_may_change_hands_within_a_batch_and_between_partitions() -> Result<()> {
     Scene::play(servers::shared().await?, "unique", async |scene| {
         let stage = Stage::set(scene, 2).await?;
-        let index = mongodb::IndexModel::builder()
-            .keys(doc! { "n": 1 })
-            .options(mongodb::options::IndexOptions::builder().unique(true).build())
-            .build();
-        scene.copied("c").create_index(index).await?;
-        scene.copied("c").insert_many([rawdoc! { "_id": 1, "n": 10 }, rawdoc! { "_id": 2, "n": 20 }]).await?;
+        stage.make_unique().await?;
         // In the order of one partition: they swap their values by way of a third.
         let swap = vec![entry(1, "30"), entry(2, "10"), entry(1, "20")];
         let keyed = |id: &str, n: &str| {
@@ -235,12 +242,7 @@ async fn unique_values_may_change_hands_within_a_batch_and_between_partitions() 
 async fn what_follows_a_held_record_is_never_overtaken_by_it() -> Result<()> {
     Scene::play(servers::shared().await?, "overtaken", async |scene| {
         let stage = Stage::set(scene, 2).await?;
-        let index = mongodb::IndexModel::builder()
-            .keys(doc! { "n": 1 })
-            .options(mongodb::options::IndexOptions::builder().unique(true).build())
-            .build();
-        scene.copied("c").create_index(index).await?;
-        scene.copied("c").insert_many([rawdoc! { "_id": 1, "n": 10 }, rawdoc! { "_id": 2, "n": 20 }]).await?;
+        stage.make_unique().await?;
         let other = |id: i32, n: &str| (Some(b"other".to_vec()), entry(id, n).1);
         // The sink reads all of it at once and has batches of one record, so that those behind the one that is held are on
         // their way or waiting when it comes to be held. In the end each document has the state of its last record.
