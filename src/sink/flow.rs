@@ -396,7 +396,7 @@ impl Flow {
         if !unwritten.given_back.is_empty() {
             let mut lanes = std::mem::take(&mut unwritten.given_back);
             self.repair.hold_back(&mut lanes, &records);
-            unwritten.extend(target.write(lanes).await?);
+            unwritten.extend(target.write_given_back(lanes).await?);
         }
         self.repair.batch(unwritten, records, &mut self.stages, &target).await?;
         self.repair.wait(ticket);

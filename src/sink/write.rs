@@ -1,7 +1,7 @@
 //! Closed batches → MongoDB.
 //!
-//! Assumes that batches come one after the other, or in turn. Promises that `Ok` means that all of a batch is written as the write
-//! concern says, but for what it returns: the statements that the server refuses and the sink tolerates, and those that
+//! Assumes that batches come one after the other, or in turn. Promises that `Ok` means that all of a batch is written as
+//! the write concern says, but for what it returns: the statements that the server refuses and the sink tolerates, and those that
 //! met another document's unique value. What passes by itself is tried again here; what does not, and is not tolerated,
 //! is a [`Failure`] that names record, namespace and the server's code, never a document.
 //!
@@ -157,6 +157,18 @@ impl Target {
     pub async fn write_in_turn(&self, mut lanes: Vec<(Lane, Turn)>) -> Result<Unwritten, Failure> {
         let items = lanes.iter_mut().flat_map(|(lane, _)| &mut lane.items);
         self.collections.lock().await.prepare(items, &self.client, &self.settings).await?;
+        self.write_prepared(lanes).await
+    }
+
+    /// Writes lanes that were given back. Their statements are prepared already, and must not be a second time.
+    ///
+    /// # Errors
+    /// As for [`Self::write`].
+    pub async fn write_given_back(&self, lanes: Vec<Lane>) -> Result<Unwritten, Failure> {
+        self.write_prepared(lanes.into_iter().map(|lane| (lane, Turn::default())).collect()).await
+    }
+
+    async fn write_prepared(&self, lanes: Vec<(Lane, Turn)>) -> Result<Unwritten, Failure> {
         let mut unwritten = Unwritten::default();
         let mut conflicts = Vec::new();
         let mut failures = Vec::new();
