@@ -205,6 +205,8 @@ struct Blocked {
 /// What was read and not handed over. Shared with the rebalance callback, which runs inside of a poll on this thread.
 #[derive(Debug, Default)]
 struct Pending {
+    /// Only dead letters have them.
+    reads_headers: bool,
     arena: Arena,
     records: Vec<Record>,
     bytes: usize,
@@ -443,12 +445,20 @@ impl Reader {
 }
 
 impl Pending {
+    fn new(settings: &config::Sink) -> Self {
+        Self { reads_headers: settings.errors.dead_letter_topic.is_some(), ..Self::default() }
+    }
+
     fn push(&mut self, message: &impl Message) {
         let topic = match &self.topic {
             Some(topic) if **topic == *message.topic() => Arc::clone(topic),
             _ => Arc::clone(self.topic.insert(message.topic().into())),
         };
-        let record = Record::of(message, topic, &mut self.arena);
+        let record = if self.reads_headers {
+            Record::of(message, topic, &mut self.arena)
+        } else {
+            Record::without_headers(message, topic, &mut self.arena)
+        };
         self.bytes += RECORD_OVERHEAD_BYTES + record.len();
         self.records.push(record);
     }
@@ -475,7 +485,7 @@ impl Pending {
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
-    use rdkafka::message::{OwnedMessage, Timestamp};
+    use rdkafka::message::{OwnedHeaders, OwnedMessage, Timestamp};
 
     use super::*;
     use crate::namespace::{Glob, Patterns, TopicPattern, TopicPatterns};
@@ -520,7 +530,7 @@ pub(crate) mod tests {
 
     #[test]
     fn pending_records_keep_their_order_and_forget_what_goes_elsewhere() {
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(&settings());
         for (topic, partition, offset) in [("a", 0, 5), ("a", 1, 7), ("b", 0, 1), ("a", 0, 6)] {
             pending.push(&message(topic, partition, offset, Some(b"value")));
         }
@@ -533,10 +543,23 @@ pub(crate) mod tests {
 
     #[test]
     fn a_tombstone_has_no_value_and_an_empty_value_is_one() {
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(&settings());
         pending.push(&message("a", 0, 1, None));
         pending.push(&message("a", 0, 2, Some(b"")));
         let values: Vec<_> = pending.take().into_iter().map(|record| record.value).collect();
         assert_eq!(values, [None, Some(bytes::Bytes::new())]);
+    }
+
+    #[test]
+    fn headers_are_read_where_there_may_be_dead_letters() {
+        let headers = OwnedHeaders::new().insert(rdkafka::message::Header { key: "trace", value: Some("7") });
+        let message = message("a", 0, 1, Some(b"value")).replace_headers(Some(headers));
+        for (dead_letter_topic, expected) in [(None, 0), (Some("dead".to_owned()), 1)] {
+            let mut settings = settings();
+            settings.errors.dead_letter_topic = dead_letter_topic;
+            let mut pending = Pending::new(&settings);
+            pending.push(&message);
+            assert_eq!(pending.take()[0].headers.len(), expected);
+        }
     }
 }

@@ -24,7 +24,7 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// Its value's bytes; none is a tombstone.
     pub value: Option<Bytes>,
-    /// Its headers, in order.
+    /// Its headers, in order, where somebody may need them.
     pub headers: Vec<Header>,
 }
 
@@ -51,23 +51,30 @@ pub enum Timestamp {
 impl Record {
     /// What librdkafka has read; `topic` is the message's, shared. Its key and value are in `arena`.
     pub fn of(message: &impl Message, topic: Arc<str>, arena: &mut Arena) -> Self {
+        let header = |header: message::Header<'_, &[u8]>| Header {
+            name: header.key.to_owned(),
+            value: header.value.map(<[u8]>::to_vec),
+        };
+        let record = Self::without_headers(message, topic, arena);
+        let headers = message.headers().map(|headers| headers.iter().map(header).collect());
+        Self { headers: headers.unwrap_or_default(), ..record }
+    }
+
+    /// The same without its headers. To look for them costs librdkafka about as much as all else of a record, even where
+    /// there are none.
+    pub fn without_headers(message: &impl Message, topic: Arc<str>, arena: &mut Arena) -> Self {
         let partition = Partition { topic, number: message.partition() };
         let timestamp = match message.timestamp() {
             message::Timestamp::NotAvailable => Timestamp::None,
             message::Timestamp::CreateTime(millis) => Timestamp::Create(millis),
             message::Timestamp::LogAppendTime(millis) => Timestamp::LogAppend(millis),
         };
-        let header = |header: message::Header<'_, &[u8]>| Header {
-            name: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
-        let headers = message.headers().map(|headers| headers.iter().map(header).collect());
         Self {
             place: Place { partition, offset: message.offset() },
             timestamp,
             key: message.key().map(|key| arena.keep(key)),
             value: message.payload().map(|value| arena.keep(value)),
-            headers: headers.unwrap_or_default(),
+            headers: Vec::new(),
         }
     }
 

@@ -65,7 +65,7 @@ impl Listener {
             settings: Arc::clone(settings),
             events: events.clone(),
             metrics: Arc::clone(metrics),
-            pending: Mutex::default(),
+            pending: Mutex::new(Pending::new(settings)),
         }
     }
 
