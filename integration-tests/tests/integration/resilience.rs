@@ -1,15 +1,17 @@
 //! SIGKILL of the daemon and outages of the servers, under load: nothing is missing, order is as promised, the copy is
 //! identical. Small forms run always; the long ones are ignored, each with the command that runs it.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use bson::doc;
+use futures_util::TryStreamExt as _;
 use integration_tests::{
     daemon::Daemon,
     load::Random,
     scene::Scene,
     servers::{self, Addresses, Kafka, KafkaOptions, Mongod, MongodOptions},
-    wait,
+    topic, wait,
 };
 
 const LOOKUP: &str = "full_document = \"updateLookup\"";
@@ -53,6 +55,66 @@ async fn kills_under_load(kills: usize, most_writes: usize) -> Result<()> {
         load.stop().await?;
         scene.complete(kills).await?;
         daemon.terminate().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_follow_each_other_write_each_document_in_order_and_kills_lose_nothing() -> Result<()> {
+    /// Each batch has a record of each of them, so what it writes is what the batch on its way writes too.
+    const DOCUMENTS: i32 = 250;
+    const STATES: i32 = 100;
+    const KILLS: usize = 3;
+    Scene::play(servers::shared().await?, "behind", async |scene| {
+        let topic = format!("{}.c", scene.pair.database);
+        servers::create_topic(&scene.addresses.kafka, &topic, 1).await?;
+        let entry = |state, id| {
+            let key = format!("{{\"_id\": {id}}}").into_bytes();
+            (Some(key), Some(format!("{{\"_id\": {id}, \"state\": {state}}}").into_bytes()))
+        };
+        let entries = (0..STATES).flat_map(|state| (0..DOCUMENTS).map(move |id| entry(state, id)));
+        topic::write(&scene.addresses.kafka, &[], &topic, entries.collect()).await?;
+        let copied = scene.copied("c");
+        let mut changes = copied.watch().await?;
+        // A member with a name of its own need not wait until the group has given up the one that was killed.
+        let mut daemon = scene.daemon(&scene.config(&scene.sink(&format!(
+            "value = \"document\"\ninstance_id = \"one\"\n[sinks.copy.batch]\nmax_records = {DOCUMENTS}"
+        ))))?;
+        daemon.start_ready().await?;
+        for kill in 0..KILLS {
+            wait::until("batches", Duration::from_secs(60), async || {
+                let written = daemon.metrics().await?.sum("millrace_sink_batches_total", "copy");
+                Ok(written.filter(|&written| written > (10 * kill) as f64))
+            })
+            .await?;
+            daemon.kill9()?;
+            daemon.start_ready().await?;
+        }
+        wait::until("the last state of all", Duration::from_secs(60), async || {
+            let last = copied.count_documents(doc! { "state": STATES - 1 }).await?;
+            Ok((last == DOCUMENTS as u64).then_some(()))
+        })
+        .await?;
+        daemon.terminate().await?;
+        let mut states: HashMap<i32, (i32, usize)> = HashMap::new();
+        let read_all = async {
+            while states.len() < DOCUMENTS as usize || states.values().any(|(last, _)| *last < STATES - 1) {
+                let change = changes.try_next().await?.context("the collection is gone")?;
+                let document = change.full_document.context("no insert or replace")?;
+                let state = document.get_i32("state")?;
+                let (last, backs) = states.entry(document.get_i32("_id")?).or_default();
+                *backs += usize::from(state < *last);
+                *last = state;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(60), read_all)
+            .await
+            .context("a document ends otherwise")??;
+        for (id, (_, backs)) in states {
+            ensure!(backs <= KILLS, "document {id} went back {backs} times for {KILLS} kills");
+        }
+        Ok(())
     })
     .await
 }
