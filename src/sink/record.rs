@@ -60,8 +60,8 @@ impl Record {
         Self { headers: headers.unwrap_or_default(), ..record }
     }
 
-    /// The same without its headers. To look for them costs librdkafka about as much as all else of a record, even where
-    /// there are none.
+    /// The same without its headers. To look for them costs librdkafka as much as to copy key and value, even where there
+    /// are none.
     pub fn without_headers(message: &impl Message, topic: Arc<str>, arena: &mut Arena) -> Self {
         let partition = Partition { topic, number: message.partition() };
         let timestamp = match message.timestamp() {
