@@ -380,6 +380,13 @@ pub struct SinkErrors {
     pub max_dead_letters_per_minute: Option<u32>,
 }
 
+impl SinkErrors {
+    /// Whether there may be dead letters.
+    pub fn keeps_letters(&self) -> bool {
+        self.tolerance != Tolerance::None && self.dead_letter_topic.is_some()
+    }
+}
+
 /// What is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tolerance {

@@ -446,7 +446,7 @@ impl Reader {
 
 impl Pending {
     fn new(settings: &config::Sink) -> Self {
-        Self { reads_headers: settings.errors.dead_letter_topic.is_some(), ..Self::default() }
+        Self { reads_headers: settings.errors.keeps_letters(), ..Self::default() }
     }
 
     fn push(&mut self, message: &impl Message) {
@@ -557,6 +557,7 @@ pub(crate) mod tests {
         for (dead_letter_topic, expected) in [(None, 0), (Some("dead".to_owned()), 1)] {
             let mut settings = settings();
             settings.errors.dead_letter_topic = dead_letter_topic;
+            settings.errors.tolerance = config::Tolerance::Data;
             let mut pending = Pending::new(&settings);
             pending.push(&message);
             assert_eq!(pending.take()[0].headers.len(), expected);

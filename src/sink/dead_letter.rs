@@ -22,11 +22,7 @@ use rdkafka::{
 use tokio::sync::oneshot;
 
 use super::{Metrics, record::Record, stages::Refusal, verdict::Reason};
-use crate::{
-    config::{self, Tolerance},
-    kafka,
-    retry::Failure,
-};
+use crate::{config, kafka, retry::Failure};
 
 /// The headers of Kafka Connect's dead letters.
 pub const CONNECT_HEADERS: &str = "__connect.errors.";
@@ -127,9 +123,7 @@ impl DeadLetters {
     /// When the properties do not fit together.
     pub fn new(settings: &Arc<config::Sink>, group: &str, metrics: &Arc<Metrics>) -> Result<Self, Failure> {
         let reports = Reports { context: kafka::Context::new(format!("sink {}", settings.name)) };
-        let is_needed =
-            settings.errors.tolerance != Tolerance::None && settings.errors.dead_letter_topic.is_some();
-        let producer = is_needed.then(|| open(settings, &reports)).transpose()?;
+        let producer = settings.errors.keeps_letters().then(|| open(settings, &reports)).transpose()?;
         Ok(Self {
             settings: Arc::clone(settings),
             group: group.to_owned(),
